@@ -1,0 +1,37 @@
+"""Autoencoders as scikit-learn estimators."""
+
+from skae.autoencoders._autoencoder import AutoencoderTransformer
+from skae.autoencoders._denoising import DenoisingAE
+from skae.autoencoders._logistic_pca import LogisticPCA
+from skae.autoencoders._vae import VAE
+from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
+from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
+from skae.model.networks import DenseNetwork
+from skae.model.penalties import Contraction, GaussianCode, LaplaceCode
+from skae.training.early_stopping import EarlyStopping
+from skae.training.optimizers import LBFGS, SGD, AdamW
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "LBFGS",
+    "SGD",
+    "VAE",
+    "AdamW",
+    "AutoencoderTransformer",
+    "Bernoulli",
+    "Contraction",
+    "DenoisingAE",
+    "DenseNetwork",
+    "EarlyStopping",
+    "Gaussian",
+    "GaussianCode",
+    "GaussianNoise",
+    "LaplaceCode",
+    "LogisticPCA",
+    "Masking",
+    "Poisson",
+    "SaltAndPepper",
+    "StudentT",
+    "Swap",
+]

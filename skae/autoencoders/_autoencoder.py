@@ -1,0 +1,152 @@
+"""AutoencoderTransformer."""
+
+from __future__ import annotations
+
+from sklearn.utils._param_validation import StrOptions
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.corruptions import CORRUPTIONS, Corruption
+
+
+class AutoencoderTransformer(BaseAutoencoder):
+    r"""Autoencoder: a code from which each row can be rebuilt.
+
+    .. math:: \min \frac1n \sum_i -\log p(x_i \mid z_i) + \sum_k \lambda_k P_k, \quad z_i = f(x_i)
+
+    It drops in where `PCA` stood: it starts there, works on unscaled data, and held-out rows decide
+    how far it goes. Any mix of network, likelihood, corruption and penalties.
+
+    Parameters
+    ----------
+    n_components : int, float or "auto", default="auto"
+        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
+        components with more than the mean variance. It may be above the number of features.
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
+        Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
+        makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "gelu".
+    network : Network part or None, default=None
+        Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
+        weights or dropout, or your own part with `encoder(n_in, n_out)` and
+        `decoder(n_in, n_out, encoder)`.
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+        What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
+        values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts.
+    init : {"pca", "random"}, default="pca"
+        "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
+        the first loss is PCA's. "random" has no linear path.
+    corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, default=None
+        What is done to a row before the encoder sees it while training; see `DenoisingAE`.
+    penalties : list of Penalty, default=()
+        Penalties beside the likelihood.
+    max_iter : int or "auto", default="auto"
+        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch.
+    learning_rate : float or "auto", default="auto"
+        First learning rate; "auto" is the optimizer's own.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
+        How the loss is minimised.
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out rows decide when to stop.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is random; an int makes refits identical.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    model_ : Autoencoder
+        The trained torch module.
+    n_components_ : int
+        Size of the code.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_, validation_loss_curve_ : list of float
+        Mean loss of each epoch, and of the held-out rows.
+    loss_terms_ : dict of list of float
+        The loss by term.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Share of the variance of PCA's components, where the fit started.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has string column names.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear case, and the start.
+    DenoisingAE : Learns to undo a corruption.
+    VAE : With a distribution over codes and rows.
+
+    References
+    ----------
+    Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks",
+    Science 313, 2006.
+
+    Examples
+    --------
+    >>> from skae import AutoencoderTransformer
+    >>> from sklearn.datasets import load_digits
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> ae = AutoencoderTransformer(5, max_iter=5, random_state=0).fit(X)
+    >>> ae.transform(X).shape
+    (1797, 5)
+    >>> ae.reconstruct(X).shape
+    (1797, 64)
+    """
+
+    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
+        "penalties": ["array-like"],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        network=None,
+        likelihood="gaussian",
+        init="pca",
+        corruption=None,
+        penalties=(),
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.likelihood = likelihood
+        self.init = init
+        self.corruption = corruption
+        self.penalties = penalties
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _corruption_part(self):
+        return self.corruption
+
+    def _penalty_parts(self):
+        return list(self.penalties)

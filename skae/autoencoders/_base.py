@@ -1,0 +1,380 @@
+"""What all autoencoders share: the one seam between arrays and tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+
+from skae.autoencoders._fitting import Fitting
+from skae.model.autoencoder import Autoencoder
+from skae.model.likelihoods import LIKELIHOODS, Likelihood
+from skae.model.networks import ACTIVATIONS
+from skae.model.posteriors import Point
+from skae.model.step import Step
+from skae.training.batches import RawRows
+from skae.training.early_stopping import EarlyStopping
+from skae.training.optimizers import OPTIMIZERS, Optimizer
+
+CHUNK_ELEMENTS = 2**20
+
+
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator):
+    """Base of the autoencoders: everything but the constructor and the parts of the model.
+
+    A named estimator is an explicit signature and the hooks `_posterior`, `_corruption_part`,
+    `_penalty_parts`, `_conditioning` and `_emphasis`.
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
+        "activation": [StrOptions({*ACTIVATIONS, "auto"})],
+        "network": [HasMethods(["encoder", "decoder"]), None],
+        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
+        "init": [StrOptions({"pca", "random"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
+        "early_stopping": ["boolean", EarlyStopping],
+        "warm_start": ["boolean"],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # Hooks -----------------------------------------------------------------------------------
+
+    def _network_part(self):
+        """The network part, or None for a dense one by `hidden_layer_sizes` and `activation`."""
+        return self.network
+
+    def _likelihood_part(self):
+        """The likelihood part or its name."""
+        return self.likelihood
+
+    def _posterior(self):
+        """The posterior part."""
+        return Point()
+
+    def _corruption_part(self):
+        """The corruption part or None."""
+        return None
+
+    def _penalty_parts(self):
+        """The penalty parts."""
+        return []
+
+    def _conditioning(self):
+        """What the network is told of the corruption: None, "noise_level" or "mask"."""
+        return None
+
+    def _emphasis(self):
+        """The weight of corrupted entries."""
+        return 1.0
+
+    def _after_fit(self, raw: RawRows) -> dict:
+        """Further fitted attributes, by name."""
+        return {}
+
+    # Fitting ---------------------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the autoencoder to X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows. NaN marks an entry as not observed: it counts in no term of the loss.
+            Sparse matrices and memory maps are read a chunk at a time.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, but handed to callbacks that score.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; None weighs them equally.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range.
+        FloatingPointError
+            If training diverges. An earlier fit stays as it was.
+        """
+        with self._all_or_nothing():
+            again = self.warm_start and hasattr(self, "model_")
+            raw = self._raw_rows(X, sample_weight, reset=not again)
+            Fitting(self, raw, X, y).run(model=self.model_ if again else None)
+        return self
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one pass over X and keep what was learnt before.
+
+        The first call sets the scale, and starts at the PCA, of its rows: make it a representative
+        and not too small part of the data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Some rows.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        with self._all_or_nothing():
+            first = not hasattr(self, "model_")
+            raw = self._raw_rows(X, sample_weight, reset=first)
+            Fitting(self, raw, X, y).run_once(None if first else self.model_)
+        return self
+
+    def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:
+        X = self._validate(X, reset=reset)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
+            if not weight.all():
+                X, weight = X[weight > 0], weight[weight > 0]
+        return RawRows(X, weight)
+
+    def _validate(self, X, *, reset: bool):
+        """Check X as scikit-learn does; memory maps stay on disk and are checked by chunk."""
+        on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
+        checked = validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse=("csr", "csc") if reset else "csr",
+            dtype=None if on_disk else (np.float64, np.float32),
+            ensure_all_finite=False if on_disk else "allow-nan",
+        )
+        if not on_disk:
+            return checked
+        for chunk, _ in RawRows(X).chunks():
+            check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        return X
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self):
+        """Put the fitted attributes back as they were if fitting fails."""
+
+        def fitted():
+            return {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("__")}
+
+        before = fitted()
+        try:
+            yield
+        except BaseException:
+            for name in fitted():
+                delattr(self, name)
+            vars(self).update(before)
+            raise
+
+    def _set_fitted(self, model: Autoencoder, attributes: dict) -> None:
+        model.eval()
+        self.model_ = model
+        self.n_components_ = model.n_components
+        vars(self).update(attributes)
+        self.__dict__.pop("_cast_models", None)
+
+    # Using -----------------------------------------------------------------------------------
+
+    def transform(self, X):
+        """Encode X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; NaN marks an entry as not observed.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+            Codes, in the dtype of X (float64 for integers).
+        """
+        return self._map_rows(X, lambda model, step: step.code * model.code_unit, self._code_width)
+
+    def _code_width(self) -> int:
+        return self.n_components_
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        if codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but {type(self).__name__} has {self.n_components_} components."
+            )
+        model = self._model(codes.dtype)
+        device = model.reference.device
+        out = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
+        step = max(1, CHUNK_ELEMENTS // max(self.n_features_in_, 1))
+        with torch.inference_mode():
+            for start in range(0, len(codes), step):
+                z = torch.tensor(codes[start : start + step], device=device) / model.code_unit
+                rows = model.scaling.from_target(model.likelihood.mean(model.decoder(z)))
+                out[start : start + step] = rows.cpu().numpy()
+        return out
+
+    def reconstruct(self, X):
+        """Encode and decode X; entries that are NaN come back filled.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Expected rows in the units of X.
+        """
+        return self._map_rows(
+            X,
+            lambda model, step: model.scaling.from_target(model.likelihood.mean(step.eta)),
+            lambda: self.n_features_in_,
+        )
+
+    def score_samples(self, X):
+        """Log-likelihood of each row given its code; higher is more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; entries that are NaN do not count.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            log p(x | z) in nats. With the Gaussian likelihood and a point code this is minus half
+            the squared error, and a constant.
+        """
+        return self._scores(X, lambda model, step: step.log_likelihood)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean of `score_samples`, so that model selection needs no y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X)
+        if sample_weight is None:
+            return float(np.mean(scores))
+        return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
+
+    def _scores(self, X, function) -> np.ndarray:
+        scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, np.float64)
+        return scores[:, 0].astype(np.float64, copy=False)
+
+    def _map_rows(self, X, function, width, dtype=None) -> np.ndarray:
+        """Apply `function(model, step)` to X a chunk at a time."""
+        check_is_fitted(self)
+        raw = RawRows(self._validate(X, reset=False))
+        dtype = dtype or (np.float32 if raw.X.dtype == np.float32 else np.float64)
+        out = None
+        with torch.inference_mode():
+            model = self._model(dtype)
+            for start, step in self._steps(raw, model):
+                made = function(model, step).cpu().numpy()
+                if len(made) == raw.n_rows:
+                    return made
+                if out is None:
+                    out = np.empty((raw.n_rows, width()), dtype=dtype)
+                out[start : start + len(made)] = made
+        return out
+
+    @staticmethod
+    def _steps(raw: RawRows, model: Autoencoder):
+        """Steps of all rows in order, with the index of the first row of each."""
+        size = max(1, CHUNK_ELEMENTS // max(1, raw.n_features))
+        parameter = model.reference
+        with torch.inference_mode():
+            for start in range(0, raw.n_rows, size):
+                x = raw.take(slice(start, start + size)).to(parameter.device, parameter.dtype)
+                input, observed = model.scaling.input(x)
+                target = input if model.scaling.same_target else partial(model.scaling.target, x)
+                yield start, Step(model, input, target, observed)
+
+    def _model(self, dtype) -> Autoencoder:
+        """The model in the precision of the data."""
+        if dtype == np.float32:
+            return self.model_
+        cache = self.__dict__.setdefault("_cast_models", {})
+        if cache.get("of") is not self.model_:
+            cache["of"] = self.model_
+            cache["float64"] = copy.deepcopy(self.model_).to(self.model_.reference.device).double()
+        return cache["float64"]
+
+    # Conventions -----------------------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __getstate__(self):
+        """Neither data nor optimizer nor copies of the weights."""
+        state = dict(super().__getstate__())
+        state.pop("_cast_models", None)
+        state.pop("_trainer", None)
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a model."""
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self):
+        """Gaps, sparse matrices, and the dtype of X kept."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,263 @@
+"""DenoisingAE."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
+from skae.model.likelihoods import Bernoulli
+from skae.model.step import Step
+from skae.training.device import new_generator
+
+
+class DenoisingAE(BaseAutoencoder):
+    r"""Denoising autoencoder: rebuilds a row from a corrupted copy.
+
+    .. math:: \min E_{\tilde x \sim C(\tilde x \mid x)} [-\log p(x \mid g(f(\tilde x)))]
+
+    With Gaussian noise of standard deviation σ, (r(x) − x)/σ² estimates the score ∇ log p(x) [2]_,
+    and corrupting and rebuilding in turn draws from the data's distribution [3]_.
+
+    Parameters
+    ----------
+    n_components : int, float or "auto", default="auto"
+        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
+        components with more than the mean variance. It may be above the number of features.
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
+        Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
+        makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "gelu".
+    network : Network part or None, default=None
+        Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
+        weights or dropout, or your own part with `encoder(n_in, n_out)` and
+        `decoder(n_in, n_out, encoder)`.
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+        What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
+        values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts.
+    init : {"pca", "random"}, default="pca"
+        "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
+        the first loss is PCA's. "random" has no linear path.
+    corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption or callable, default="gaussian"
+        What is done to a row before the encoder sees it while training. A callable maps an array
+        of rows to an array of the same shape (blur, grayscale, downsample).
+    conditioning : {"noise_level", "mask"} or None, default=None
+        What the encoder is told beside the row: the logarithm of the noise's standard deviation
+        (for `GaussianNoise`, useful with a range of scales), or which entries are intact.
+    emphasis : float, default=1.0
+        Weight of the corrupted entries in the loss, where the corruption replaces some.
+    max_iter : int or "auto", default="auto"
+        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch.
+    learning_rate : float or "auto", default="auto"
+        First learning rate; "auto" is the optimizer's own.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
+        How the loss is minimised.
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out rows decide when to stop.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is random; an int makes refits identical.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    model_ : Autoencoder
+        The trained torch module.
+    n_components_ : int
+        Size of the code.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_, validation_loss_curve_ : list of float
+        Mean loss of each epoch, and of the held-out rows.
+    loss_terms_ : dict of list of float
+        The loss by term.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Share of the variance of PCA's components, where the fit started.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has string column names.
+
+    See Also
+    --------
+    AutoencoderTransformer : Without corruption by default.
+
+    References
+    ----------
+    .. [1] Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked denoising autoencoders",
+       JMLR 11, 2010.
+    .. [2] Alain and Bengio, "What regularized auto-encoders learn from the data-generating
+       distribution", JMLR 15, 2014, theorem 1.
+    .. [3] Bengio, Yao, Alain and Vincent, "Generalized denoising auto-encoders as generative
+       models", NIPS 2013, algorithm 1 (walkback).
+
+    Examples
+    --------
+    >>> from skae import DenoisingAE, GaussianNoise
+    >>> from sklearn.datasets import load_digits
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> dae = DenoisingAE(10, corruption=GaussianNoise(0.5), max_iter=5, random_state=0).fit(X)
+    >>> dae.reconstruct(X).shape
+    (1797, 64)
+    """
+
+    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
+        "conditioning": [StrOptions({"noise_level", "mask"}), None],
+        "emphasis": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        network=None,
+        likelihood="gaussian",
+        init="pca",
+        corruption="gaussian",
+        conditioning=None,
+        emphasis=1.0,
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.likelihood = likelihood
+        self.init = init
+        self.corruption = corruption
+        self.conditioning = conditioning
+        self.emphasis = emphasis
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _corruption_part(self):
+        return self.corruption
+
+    def _conditioning(self):
+        if self.conditioning == "noise_level" and not isinstance(as_corruption(self.corruption), GaussianNoise):
+            raise ValueError(
+                f"conditioning='noise_level' needs Gaussian noise, but corruption={self.corruption!r}; "
+                "use conditioning='mask' or corruption='gaussian'."
+            )
+        return self.conditioning
+
+    def _emphasis(self):
+        return float(self.emphasis)
+
+    def score_function(self, X, *, scale=None):
+        """Estimate ∇ log p(x), the direction in which data get denser: (r(x) − x)/σ².
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        scale : float or None, default=None
+            σ in the units of `GaussianNoise.scale`; None is the smallest that was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In one over the units of X.
+
+        Raises
+        ------
+        ValueError
+            If the corruption is not Gaussian noise, or `scale` was not trained on.
+        """
+        check_is_fitted(self)
+        noise = self.model_.corruption
+        if not isinstance(noise, GaussianNoise):
+            raise ValueError(f"score_function needs corruption=GaussianNoise(...), but it is {self.corruption!r}.")
+        low, high = noise.bounds
+        scale = low if scale is None else scale
+        if not low <= scale <= high:
+            raise ValueError(f"scale={scale!r} is outside of what was trained on, [{low:g}, {high:g}].")
+        unit = float(self.model_.scaling.columns.spread) if noise.relative else 1.0
+
+        def score(model, step):
+            if model.conditioning == "noise_level":
+                level = torch.full_like(step.input[:, :1], math.log(scale) - (0 if noise.relative else math.log(spread)))
+                step.corrupted = Corrupted(step.input, log_level=level)
+            rebuilt = model.scaling.from_target(model.likelihood.mean(step.eta))
+            return (rebuilt - model.scaling.from_input(step.input)) / (scale * unit) ** 2
+
+        spread = float(self.model_.scaling.columns.spread)
+        return self._map_rows(X, score, lambda: self.n_features_in_)
+
+    def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
+        """Draw rows by walkback: corrupt and rebuild, again and again.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        n_steps : int, default=100
+            Length of each chain.
+        init : array-like of shape (n_samples, n_features) or None, default=None
+            Where the chains start; None starts at draws from a normal distribution with the
+            training columns' means and variances.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the chains.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        model = self.model_
+        device = model.reference.device
+        generator = new_generator(device, check_random_state(random_state))
+        columns = model.scaling.columns
+        if init is None:
+            x = torch.randn(n_samples, model.n_features, generator=generator, device=device)
+            x = x * (columns.variance.sqrt() / columns.spread).to(x)
+        else:
+            init = validate_data(self, init, reset=False, dtype=np.float32)
+            x, _ = model.scaling.input(torch.tensor(init, device=device))
+        with torch.inference_mode():
+            for _ in range(n_steps):
+                step = Step(model, x, x, generator=generator)
+                rows = self._draw(model, step, generator)
+                x, _ = model.scaling.input(rows)
+        return rows.cpu().numpy()
+
+    @staticmethod
+    def _draw(model, step, generator):
+        """One draw of p(x | x̃): the expected row, or a coin for each entry of a binary one."""
+        mean = model.likelihood.mean(step.eta)
+        if isinstance(model.likelihood, Bernoulli):
+            mean = torch.bernoulli(mean, generator=generator)
+        return model.scaling.from_target(mean)

@@ -1,0 +1,269 @@
+"""VAE."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.posteriors import DiagonalGaussian
+from skae.training.device import new_generator
+
+
+class VAE(BaseAutoencoder):
+    r"""Variational autoencoder: a distribution over codes, and one over rows.
+
+    .. math:: \max E_{q(z \mid x)} [\log p(x \mid z)] - \beta\, KL(q(z \mid x) \,\|\, N(0, I)),
+        \quad q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))
+
+    With several importance samples, the tighter bound
+    :math:`\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)` [2]_.
+
+    Parameters
+    ----------
+    n_components : int, float or "auto", default="auto"
+        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
+        components with more than the mean variance. It may be above the number of features.
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
+        Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
+        makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "gelu".
+    network : Network part or None, default=None
+        Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
+        weights or dropout, or your own part with `encoder(n_in, n_out)` and
+        `decoder(n_in, n_out, encoder)`.
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+        What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
+        values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts.
+    init : {"pca", "random"}, default="pca"
+        "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
+        the first loss is PCA's. "random" has no linear path.
+    beta : float, default=1.0
+        Weight of the KL term; above 1, components are kept apart and unused ones dropped [3]_.
+    kl_warm_up : float, default=0.0
+        Share of the training over which the weight rises from 0 to `beta`, against collapse.
+    free_bits : float, default=0.0
+        Nats of each component's KL that cost nothing, against collapse.
+    n_importance_samples : int, default=1
+        Samples K of the code while training.
+    max_iter : int or "auto", default="auto"
+        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch.
+    learning_rate : float or "auto", default="auto"
+        First learning rate; "auto" is the optimizer's own.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
+        How the loss is minimised.
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out rows decide when to stop.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is random; an int makes refits identical.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    model_ : Autoencoder
+        The trained torch module.
+    n_components_ : int
+        Size of the code.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_, validation_loss_curve_ : list of float
+        Mean loss of each epoch, and of the held-out rows.
+    loss_terms_ : dict of list of float
+        The loss by term.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Share of the variance of PCA's components, where the fit started.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has string column names.
+    kl_by_component_ : ndarray of shape (n_components_,)
+        Mean KL of each component over the training rows, in nats: a collapsed one has none.
+    active_units_ : int
+        Components whose posterior mean varies by more than 0.01 over the training rows [2]_.
+
+    See Also
+    --------
+    sklearn.decomposition.FactorAnalysis : The linear case with a noise variance a column.
+
+    References
+    ----------
+    .. [1] Kingma and Welling, "Auto-encoding variational Bayes", ICLR 2014, equation 10.
+    .. [2] Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016.
+    .. [3] Higgins et al., "beta-VAE: learning basic visual concepts with a constrained
+       variational framework", ICLR 2017.
+
+    Examples
+    --------
+    >>> from skae import VAE
+    >>> from sklearn.datasets import load_digits
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> vae = VAE(5, max_iter=5, random_state=0).fit(X)
+    >>> vae.sample(3, random_state=0).shape
+    (3, 64)
+    >>> mean, scale = vae.posterior(X)
+    >>> mean.shape, scale.shape
+    ((1797, 5), (1797, 5))
+    """
+
+    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        network=None,
+        likelihood="gaussian",
+        init="pca",
+        beta=1.0,
+        kl_warm_up=0.0,
+        free_bits=0.0,
+        n_importance_samples=1,
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.network = network
+        self.likelihood = likelihood
+        self.init = init
+        self.beta = beta
+        self.kl_warm_up = kl_warm_up
+        self.free_bits = free_bits
+        self.n_importance_samples = n_importance_samples
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _posterior(self):
+        return DiagonalGaussian(
+            self.beta,
+            kl_warm_up=self.kl_warm_up,
+            free_bits=self.free_bits,
+            n_importance_samples=self.n_importance_samples,
+        )
+
+    def posterior(self, X):
+        """Mean and standard deviation of q(z | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean, scale : ndarray of shape (n_samples, n_components_)
+        """
+
+        def both(model, step):
+            scale = torch.exp(0.5 * model.posterior.log_variance(step.encoded))
+            return torch.cat([step.code, scale], dim=1)
+
+        made = self._map_rows(X, both, lambda: 2 * self.n_components_)
+        return made[:, : self.n_components_], made[:, self.n_components_ :]
+
+    def score_samples(self, X, *, n_samples=64, random_state=0):
+        """Importance-weighted bound of the log-density of each row; higher is more normal.
+
+        log 1/K Σ p(x, zₖ)/q(zₖ | x) rises with K towards log p(x), equation 8 of [2]_. All rows
+        share the same K draws of the noise, so that a row's score does not depend on the others.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; entries that are NaN do not count.
+        n_samples : int, default=64
+            K.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the noise.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            In nats.
+        """
+        check_is_fitted(self)
+        generator = new_generator(torch.device("cpu"), check_random_state(random_state))
+        noise = torch.randn(n_samples, 1, self.n_components_, generator=generator, dtype=torch.float64)
+
+        def bound(model, step):
+            posterior, encoded = model.posterior, step.encoded
+            scale = torch.exp(0.5 * posterior.log_variance(encoded))
+            logs = []
+            for draws in noise.to(encoded).split(max(1, 2**21 // max(1, len(encoded) * model.n_features))):
+                sample = step.code + scale * draws
+                log_joint = step.log_likelihood_of(step.decode(sample))
+                logs.append(log_joint + posterior.log_ratio(encoded, sample))
+            return torch.logsumexp(torch.cat(logs), dim=0) - math.log(n_samples)
+
+        return self._scores(X, bound)
+
+    def sample(self, n_samples=1, *, random_state=None, return_mean=False):
+        """Draw rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+        return_mean : bool, default=False
+            Whether to return each row's expectation given its code, without the likelihood's noise.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        model = self.model_
+        device = model.reference.device
+        generator = new_generator(device, check_random_state(random_state))
+        with torch.inference_mode():
+            z = torch.randn(n_samples, self.n_components_, generator=generator, device=device)
+            eta = model.decoder(z)
+            target = model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
+            return model.scaling.from_target(target).cpu().numpy()
+
+    def _after_fit(self, raw):
+        sums = torch.zeros(3, self.n_components_, dtype=torch.float64)
+        for _, step in self._steps(raw, self.model_):
+            kl = self.model_.posterior.kl_divergence(step.encoded)
+            sums += torch.stack([kl.sum(0), step.code.sum(0), step.code.square().sum(0)]).double().cpu()
+        kl, mean, square = (sums / raw.n_rows).numpy()
+        return {"kl_by_component_": kl, "active_units_": int((square - mean**2 > 0.01).sum())}

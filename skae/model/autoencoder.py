@@ -1,0 +1,173 @@
+"""The model: an encoder, a decoder, and what is known of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
+from skae.model.likelihoods import Likelihood
+from skae.model.networks import Dense, Shortcut
+from skae.model.penalties import Penalty
+from skae.model.scaling import Columns, Scaling
+
+
+class Autoencoder(nn.Module):
+    """Encoder, decoder, critics and the constants of a fit.
+
+    Parameters
+    ----------
+    network, posterior, likelihood : parts
+    columns : Columns
+    n_components : int
+    corruption : Corruption or None
+    penalties : sequence of Penalty
+    conditioning : {None, "noise_level", "mask"}
+        What the encoder is told beside the row.
+    emphasis : float
+        Weight of corrupted entries in the likelihood.
+    shortcut : bool
+        Whether a linear path stands beside the networks, for a start at PCA.
+    """
+
+    def __init__(
+        self,
+        network: BaseEstimator,
+        posterior: BaseEstimator,
+        likelihood: Likelihood,
+        columns: Columns,
+        n_components: int,
+        *,
+        corruption: Corruption | None = None,
+        penalties: Sequence[Penalty] = (),
+        conditioning: str | None = None,
+        emphasis: float = 1.0,
+        shortcut: bool = True,
+    ):
+        super().__init__()
+        self._recipe = dict(locals())
+        for name in ("self", "__class__"):
+            self._recipe.pop(name, None)
+        self.network, self.posterior, self.likelihood = network, posterior, likelihood
+        self.corruption, self.penalties = corruption, list(penalties)
+        self.conditioning, self.emphasis = conditioning, emphasis
+        self.n_features, self.n_components = len(columns.mean), n_components
+        self.scaling = Scaling(likelihood, columns)
+        self._build(shortcut)
+        # In the data's units, as PCA's are, where the code starts as PCA's.
+        self.code_unit = float(columns.spread) if shortcut and not posterior.variational else 1.0
+
+    def _build(self, shortcut: bool) -> None:
+        p, d = self.n_features, self.n_components
+        n_conditions = {None: 0, "noise_level": 1, "mask": p}[self.conditioning]
+        encoder = self.network.encoder(p + n_conditions, self.posterior.n_outputs(d))
+        decoder = self.network.decoder(d, p, encoder)
+        if shortcut:
+            linear = isinstance(encoder, Dense) and len(encoder.layers) == 1
+            encoder = Shortcut(None if linear else encoder, p, p + n_conditions, self.posterior.n_outputs(d))
+            decoder = Shortcut(None if linear else decoder, d, d, p)
+            if getattr(self.network, "tied", False) and not self.posterior.variational:
+                decoder.linear.tie(encoder.linear)
+        self.encoder, self.decoder = encoder, decoder
+        spread = float(self.scaling.columns.spread)
+        self._learnt = nn.ParameterDict()
+        for name, (value, learnt) in self.likelihood.extras(p, self.posterior.variational, spread).items():
+            if learnt:
+                self._learnt[name] = nn.Parameter(value)
+            else:
+                self.register_buffer(f"_fixed_{name}", value)
+        jacobian = self.scaling.log_jacobian()
+        self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
+        self.log_jacobian_sum = float(jacobian.sum())
+        critics = [penalty.critic(p, d) for penalty in self.penalties]
+        self.critics = nn.ModuleList(c if c is not None else nn.Identity() for c in critics)
+        self.has_critic = [critic is not None for critic in critics]
+
+    @property
+    def reference(self) -> Tensor:
+        """A tensor in the model's precision, on its device."""
+        return self.log_jacobian
+
+    @property
+    def extras(self) -> dict[str, Tensor]:
+        """The likelihood's numbers beside the decoder's output, by name."""
+        fixed = {name.removeprefix("_fixed_"): b for name, b in self._buffers.items() if name.startswith("_fixed_")}
+        return {**fixed, **self._learnt}
+
+    @property
+    def loss_scale(self) -> float:
+        """A constant that brings a Gaussian likelihood of fixed scale to the size of one entry's variance."""
+        fixed = self._buffers.get("_fixed_log_scale")
+        return 1.0 if fixed is None else float(torch.exp(2 * fixed.double()))
+
+    def main_parameters(self) -> list[nn.Parameter]:
+        """All parameters but the critics'."""
+        critics = {id(parameter) for parameter in self.critics.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in critics]
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw new weights."""
+        waiting = list(self.children())
+        while waiting:
+            module = waiting.pop(0)
+            if hasattr(module, "reset"):
+                module.reset(generator)
+            else:
+                waiting.extend(module.children())
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows as (input, target, observed)."""
+        input, observed = self.scaling.input(x)
+        target = input if self.scaling.same_target else self.scaling.target(x)
+        return input, target, observed
+
+    def prepare_on(self, device: torch.device):
+        """A function from raw rows to (input, target, observed) in float32 on `device`."""
+
+        def prepare(x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            input, target, observed = self.prepare(x)
+            moved = input.to(device, torch.float32)
+            target = moved if target is input else target.to(device, torch.float32)
+            return moved, target, None if observed is None else observed.to(device, torch.float32)
+
+        return prepare
+
+    def condition(self, corrupted: Corrupted, observed: Tensor | None) -> Tensor | None:
+        """What the encoder is told beside the row, of shape (n_rows, n_conditions), or None."""
+        rows = corrupted.rows
+        if self.conditioning is None:
+            return None
+        if self.conditioning == "noise_level":
+            level = corrupted.log_level
+            if level is not None:
+                return level
+            low = self.corruption.log_scales(self.scaling)[0] if isinstance(self.corruption, GaussianNoise) else 0.0
+            return torch.full((len(rows), 1), low, dtype=rows.dtype, device=rows.device)
+        known = torch.ones_like(rows) if observed is None else observed
+        return known if corrupted.changed is None else known * ~corrupted.changed
+
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The encoder's output for standardised rows."""
+        return self.encoder(x if condition is None else torch.cat([x, condition], dim=1))
+
+    def __getstate__(self) -> dict:
+        """The recipe and the weights as arrays: small, free of devices, and steady across versions."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        columns = tuple(c.cpu().numpy() for c in self.scaling.columns)
+        return {"recipe": {**self._recipe, "columns": columns}, "arrays": arrays, "training": self.training}
+
+    def __setstate__(self, state: dict) -> None:
+        columns = Columns(*(torch.from_numpy(c.copy()) for c in state["recipe"]["columns"]))
+        # Networks that a user wrote may draw their first weights from the global generator.
+        with torch.random.fork_rng(devices=[]):
+            self.__init__(**{**state["recipe"], "columns": columns})
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in state["arrays"].items()}
+        for name, tensor in self.state_dict().items():
+            tensor.data = tensor.data.to(arrays[name].dtype)
+        self.load_state_dict(arrays)
+        self.train(state["training"])
+
+

@@ -1,0 +1,232 @@
+"""Corruptions C(x̃ | x): what is done to a row before a denoising network sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from skae.model.scaling import Scaling
+
+
+class Corrupted:
+    """A corrupted batch.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n_rows, n_features)
+    changed : Tensor of shape (n_rows, n_features) or None
+        True where an entry was replaced; None where every entry was disturbed.
+    log_level : Tensor of shape (n_rows, 1) or None
+        Logarithm of the noise's standard deviation in standardised units.
+    """
+
+    __slots__ = ("changed", "log_level", "rows")
+
+    def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None):
+        self.rows, self.changed, self.log_level = rows, changed, log_level
+
+
+class Corruption(BaseEstimator):
+    """Base of the corruptions."""
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        raise NotImplementedError
+
+
+def _check_share(part: BaseEstimator) -> None:
+    if not 0 <= part.share <= 1:
+        raise ValueError(f"{type(part).__name__}(share={part.share!r}): the share must be in [0, 1].")
+
+
+def _chosen(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) < share
+
+
+class GaussianNoise(Corruption):
+    r"""Additive Gaussian noise, x̃ = x + σ·ε.
+
+    Parameters
+    ----------
+    scale : float or pair of float, default=0.3
+        Standard deviation σ of the noise; of a pair, each row draws its own, log-uniformly.
+    relative : bool, default=True
+        Whether `scale` is in units of the columns' root-mean-square standard deviation, which fits
+        data of any scale, or in the data's own units.
+
+    References
+    ----------
+    Vincent et al., "Stacked denoising autoencoders", JMLR 11, 2010, section 3.
+
+    Examples
+    --------
+    >>> from skae import DenoisingAE, GaussianNoise
+    >>> DenoisingAE(2, corruption=GaussianNoise((0.05, 2.0)))
+    DenoisingAE(corruption=GaussianNoise(scale=(0.05, 2.0)), n_components=2)
+    """
+
+    def __init__(self, scale=0.3, *, relative=True):
+        self.scale = scale
+        self.relative = relative
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        low, high = self.bounds
+        if not 0 < low <= high:
+            raise ValueError(
+                f"GaussianNoise(scale={self.scale!r}): use a positive number, or a pair (low, high) with 0 < low <= high."
+            )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest scale."""
+        return (self.scale, self.scale) if np.isscalar(self.scale) else tuple(self.scale)
+
+    def log_scales(self, scaling: Scaling) -> tuple[float, float]:
+        """Logarithms of the smallest and largest scale in standardised units."""
+        unit = 1.0 if self.relative else float(scaling.columns.spread)
+        low, high = self.bounds
+        return math.log(low / unit), math.log(high / unit)
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        low, high = self.log_scales(scaling)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        level = torch.full((len(x), 1), low, device=x.device, dtype=x.dtype)
+        if high > low:
+            level += (high - low) * torch.rand(level.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return Corrupted(x + level.exp() * noise, log_level=level)
+
+
+class Masking(Corruption):
+    """A share of the entries is replaced by one value.
+
+    Parameters
+    ----------
+    share : float, default=0.25
+        Probability that an entry is replaced.
+    fill : float or "mean", default=0.0
+        The value, in the data's units, or the column's mean.
+
+    Examples
+    --------
+    >>> from skae import DenoisingAE, Masking
+    >>> DenoisingAE(2, corruption=Masking(0.5, fill="mean"))
+    DenoisingAE(corruption=Masking(fill='mean', share=0.5), n_components=2)
+    """
+
+    def __init__(self, share=0.25, *, fill=0.0):
+        self.share = share
+        self.fill = fill
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        _check_share(self)
+        if isinstance(self.fill, str) and self.fill != "mean":
+            raise ValueError(f"Masking(fill={self.fill!r}): use a number or 'mean'.")
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        changed = _chosen(x, self.share, generator)
+        fill = torch.zeros_like(x[:1])
+        if self.fill != "mean":
+            value = torch.full_like(fill, float(self.fill))
+            fill = scaling.units(x).standardise(scaling.likelihood.network_input(value))
+        return Corrupted(torch.where(changed, fill, x), changed)
+
+
+class SaltAndPepper(Corruption):
+    """A share of the entries is set to the column's smallest or largest value, by a fair coin.
+
+    Parameters
+    ----------
+    share : float, default=0.25
+        Probability that an entry is replaced.
+    """
+
+    def __init__(self, share=0.25):
+        self.share = share
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        _check_share(self)
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        draw = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        units = scaling.units(x)
+        extreme = torch.where(draw < self.share / 2, units.standardise(units.low), units.standardise(units.high))
+        changed = draw < self.share
+        return Corrupted(torch.where(changed, extreme, x), changed)
+
+
+class Swap(Corruption):
+    """A share of the entries is replaced by the same column's value in another row of the batch.
+
+    Parameters
+    ----------
+    share : float, default=0.15
+        Probability that an entry is replaced.
+    """
+
+    def __init__(self, share=0.15):
+        self.share = share
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        _check_share(self)
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        changed = _chosen(x, self.share, generator)
+        other = torch.randint(len(x), x.shape, generator=generator, device=x.device)
+        return Corrupted(torch.where(changed, x.gather(0, other), x), changed)
+
+
+class CallableCorruption(Corruption):
+    """A function of rows in the data's units: blur, grayscale, downsample.
+
+    Parameters
+    ----------
+    function : callable
+        Takes and returns an array of shape (n_rows, n_features).
+    """
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
+        """Corrupt standardised rows of shape (n_rows, n_features)."""
+        made = np.asarray(self.function(scaling.from_input(x).cpu().numpy()))
+        if made.shape != tuple(x.shape):
+            raise ValueError(
+                f"The corruption returned shape {made.shape} for rows of shape {tuple(x.shape)}; it must keep the shape."
+            )
+        if not np.isfinite(made).all():
+            raise ValueError("The corruption returned NaN or infinity; it must return finite values.")
+        rows, _ = scaling.input(torch.as_tensor(made, dtype=x.dtype, device=x.device))
+        return Corrupted(rows, rows != x)
+
+
+CORRUPTIONS = {"gaussian": GaussianNoise, "masking": Masking, "salt_and_pepper": SaltAndPepper, "swap": Swap}
+
+
+def as_corruption(corruption: str | Corruption | Callable | None) -> Corruption | None:
+    """The part that a string or a function names, or the part itself, checked."""
+    if isinstance(corruption, str):
+        part = CORRUPTIONS[corruption]()
+    elif corruption is None or isinstance(corruption, Corruption):
+        part = corruption
+    else:
+        part = CallableCorruption(corruption)
+    if part is not None:
+        part.check()
+    return part

@@ -1,0 +1,321 @@
+"""Likelihoods p(x | z): how far a row is from what the decoder says of it."""
+
+from __future__ import annotations
+
+import math
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+from torch.distributions import Distribution, Poisson as PoissonDistribution, StudentT as StudentTDistribution
+from torch.nn import functional
+
+from skae.model.scaling import Columns
+
+
+class Likelihood(BaseEstimator):
+    """Base of the likelihoods: hyperparameters only; what is learnt is handed in as `extras`.
+
+    A likelihood scores a target, the row mapped by `target_affine`, given the decoder's output
+    `eta`, elementwise. Subclasses define `distribution`, and more where the defaults do not fit.
+    """
+
+    continuous = True
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+
+    def check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for values that the likelihood cannot score."""
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """The scale on which the network sees a row, before it is standardised."""
+        return x
+
+    def from_network_input(self, x: Tensor) -> Tensor:
+        """The inverse of `network_input`."""
+        return x
+
+    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Location and scale of the map from the data's units to the target's."""
+        return columns.mean, columns.spread.expand_as(columns.mean)
+
+    def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
+        """Numbers beside the decoder's output, by name: the first value, and whether it is learnt."""
+        return {}
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of the target given the decoder's output."""
+        raise NotImplementedError
+
+    def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Log-density of each entry of the target, in the target's units."""
+        return self.distribution(eta, extras).log_prob(target)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected target."""
+        return eta
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target, by a private generator, which torch.distributions does not take."""
+        raise NotImplementedError
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Bias and slope, by column, that turn a standardised reconstruction into a first `eta`."""
+        location, scale = self.target_affine(columns)
+        return (columns.mean - location) / scale, columns.spread / scale
+
+
+def _log_scale(scale, first: float, n_features: int, spread: float) -> dict[str, tuple[Tensor, bool]]:
+    if isinstance(scale, str):
+        size = 1 if scale == "shared" else n_features
+        return {"log_scale": (torch.full((size,), math.log(first)), True)}
+    return {"log_scale": (torch.full((1,), math.log(scale / spread)), False)}
+
+
+def _check_scale(part: BaseEstimator) -> None:
+    scale = part.scale
+    valid = scale in ("auto", "shared", "columns") if isinstance(scale, str) else scale > 0
+    if not valid:
+        raise ValueError(
+            f"{type(part).__name__}(scale={scale!r}): use a positive number in the data's units, "
+            "'shared', 'columns' or 'auto'."
+        )
+
+
+class Gaussian(Likelihood):
+    r"""Normal likelihood: squared error, up to scale and constant.
+
+    .. math:: \log p(x \mid z) = -\sum_j \frac{(x_j - r_j)^2}{2\sigma_j^2} + \log\sigma_j + \tfrac12\log 2\pi
+
+    Parameters
+    ----------
+    scale : float, "shared", "columns" or "auto", default="auto"
+        Standard deviation σ in the data's units, or whether to learn one for all columns or one a
+        column. "auto" learns a shared one where the code is random (`VAE`: a fixed one would set β
+        by the units of the data) and takes 1 where it is a point, which is squared error.
+
+    Examples
+    --------
+    >>> from skae import VAE, Gaussian
+    >>> VAE(2, likelihood=Gaussian(scale="columns"))
+    VAE(likelihood=Gaussian(scale='columns'), n_components=2)
+    """
+
+    def __init__(self, scale="auto"):
+        self.scale = scale
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        _check_scale(self)
+
+    def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
+        """The logarithm of σ in units of the target."""
+        scale = self.scale
+        if scale == "auto":
+            scale = "shared" if variational else 1.0
+        return _log_scale(scale, 1.0, n_features, spread)
+
+    def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Log-density of each entry of the target, in the target's units."""
+        log_scale = extras["log_scale"]
+        return -0.5 * (target - eta).square() * torch.exp(-2 * log_scale) - log_scale - 0.5 * math.log(2 * math.pi)
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of the target given the decoder's output."""
+        return torch.distributions.Normal(eta, extras["log_scale"].exp(), validate_args=False)
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target."""
+        noise = torch.randn(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
+        return eta + extras["log_scale"].exp() * noise
+
+
+class StudentT(Likelihood):
+    """Student's t likelihood: like `Gaussian`, and a few wild entries do not rule the fit.
+
+    Parameters
+    ----------
+    df : float, default=4.0
+        Degrees of freedom; small ones have heavy tails.
+    scale : float, "shared", "columns" or "auto", default="auto"
+        Scale in the data's units, or whether to learn one for all columns ("shared", which "auto"
+        means here) or one a column.
+
+    Examples
+    --------
+    >>> from skae import VAE, StudentT
+    >>> VAE(2, likelihood=StudentT(df=3))
+    VAE(likelihood=StudentT(df=3), n_components=2)
+    """
+
+    def __init__(self, df=4.0, *, scale="auto"):
+        self.df = df
+        self.scale = scale
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        _check_scale(self)
+        if not self.df > 0:
+            raise ValueError(f"StudentT(df={self.df!r}): the degrees of freedom must be positive.")
+
+    def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
+        """The logarithm of the scale in units of the target."""
+        return _log_scale("shared" if self.scale == "auto" else self.scale, 0.5, n_features, spread)
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of the target given the decoder's output."""
+        return StudentTDistribution(float(self.df), eta, extras["log_scale"].exp(), validate_args=False)
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target: a normal one over the root of a scaled chi-squared one."""
+        noise = torch.randn(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
+        half = torch.full_like(eta, 0.5 * float(self.df))
+        chi2 = 2 * torch._standard_gamma(half, generator=generator)
+        return eta + extras["log_scale"].exp() * noise * torch.sqrt(float(self.df) / chi2)
+
+
+class Bernoulli(Likelihood):
+    r"""Bernoulli likelihood with a logistic output: binary cross-entropy.
+
+    .. math:: \log p(x \mid z) = \sum_j x_j \log r_j + (1 - x_j) \log(1 - r_j)
+
+    Values between 0 and 1 count as probabilities of a one.
+
+    Parameters
+    ----------
+    bounds : pair of float or "auto", default=(0.0, 1.0)
+        The values that count as zero and one. "auto" takes (0, 1) for data within it, and each
+        column's smallest and largest training value otherwise; later values beyond are clipped.
+
+    Examples
+    --------
+    >>> from skae import AutoencoderTransformer, Bernoulli
+    >>> AutoencoderTransformer(2, likelihood=Bernoulli(bounds=(0, 16)))
+    AutoencoderTransformer(likelihood=Bernoulli(bounds=(0, 16)), n_components=2)
+    """
+
+    continuous = False
+
+    def __init__(self, bounds=(0.0, 1.0)):
+        self.bounds = bounds
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        if isinstance(self.bounds, str) and self.bounds == "auto":
+            return
+        if isinstance(self.bounds, str) or len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"Bernoulli(bounds={self.bounds!r}): use 'auto' or a pair (low, high) with low < high.")
+
+    def check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for values outside the bounds."""
+        if isinstance(self.bounds, str):
+            return
+        low, high = self.bounds
+        smallest, largest = float(columns.low.min()), float(columns.high.max())
+        if smallest < low or largest > high:
+            value, column = (
+                (smallest, int(columns.low.argmin())) if smallest < low else (largest, int(columns.high.argmax()))
+            )
+            raise ValueError(
+                f"The Bernoulli likelihood takes values in [{low:g}, {high:g}], but column {column} holds {value:g}. "
+                "Negative values in data or values above the bound: scale the columns (MinMaxScaler(clip=True)), "
+                "use likelihood=Bernoulli(bounds='auto'), or choose likelihood='gaussian'."
+            )
+
+    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Location and scale of the map from the data's units to the target's."""
+        low, high = columns.low, columns.high
+        if not isinstance(self.bounds, str):
+            low, high = (torch.full_like(columns.mean, bound) for bound in self.bounds)
+        elif low.min() >= 0 and high.max() <= 1:
+            low, high = torch.zeros_like(low), torch.ones_like(high)
+        width = high - low
+        return low, torch.where(width > 0, width, torch.ones_like(width))
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of the target given the decoder's output."""
+        return torch.distributions.Bernoulli(logits=eta, validate_args=False)
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target: zero or one."""
+        return torch.bernoulli(self.mean(eta), generator=generator)
+
+    def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Log-probability of each entry of the target; entries beyond the bounds are clipped."""
+        return target.clamp(0, 1) * eta - functional.softplus(eta)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected target: the probability of a one."""
+        return torch.sigmoid(eta)
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """The logistic function's tangent at the mean."""
+        mean, spread = super().linear_start(columns)
+        mean = mean.clamp(0.02, 0.98)
+        return torch.logit(mean), spread / (mean * (1 - mean))
+
+
+class Poisson(Likelihood):
+    r"""Poisson likelihood of counts with a logarithmic link; the network sees log(1 + x).
+
+    .. math:: \log p(x \mid z) = \sum_j x_j \log r_j - r_j - \log x_j!
+
+    Examples
+    --------
+    >>> from skae import VAE, Poisson
+    >>> VAE(2, likelihood=Poisson())
+    VAE(likelihood=Poisson(), n_components=2)
+    """
+
+    continuous = False
+
+    def check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for negative values."""
+        if columns.low.min() < 0:
+            raise ValueError(
+                f"Negative values in data: the Poisson likelihood takes counts, but column "
+                f"{int(columns.low.argmin())} holds {float(columns.low.min()):g}. Pass the counts before any "
+                "scaling, or choose likelihood='gaussian'."
+            )
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """The logarithm of one plus the count."""
+        return torch.log1p(x.clamp_min(0))
+
+    def from_network_input(self, x: Tensor) -> Tensor:
+        """The count of which one plus it is the exponential."""
+        return torch.expm1(x)
+
+    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Counts are scored as they are."""
+        return torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of the target given the decoder's output."""
+        return PoissonDistribution(self.mean(eta), validate_args=False)
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target: a count."""
+        return torch.poisson(self.mean(eta), generator=generator)
+
+    def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Log-probability of each entry of the target."""
+        return target * eta - self.mean(eta) - torch.lgamma(target + 1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected count; the exponent is bounded, so that a wild step cannot overflow."""
+        return torch.exp(eta.clamp_max(30.0))
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """The logarithm of the typical count, with slopes on the logarithmic scale of the input."""
+        return torch.log(torch.expm1(columns.mean).clamp_min(1e-3)), columns.spread.expand_as(columns.mean)
+
+
+LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli, "student_t": StudentT, "poisson": Poisson}
+
+
+def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
+    """The part that a string names, or the part itself, checked."""
+    part = LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood
+    part.check()
+    return part

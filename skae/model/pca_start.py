@@ -1,0 +1,117 @@
+"""The start at PCA: first weights that make the autoencoder linear and optimal."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skae.model.autoencoder import Autoencoder
+
+# Columns and components with less than this share of the mean variance are not blown up for the network.
+VARIANCE_FLOOR = 0.1
+
+
+class PrincipalAxes(NamedTuple):
+    """The leading eigenvectors of the covariance of the standardised rows.
+
+    Attributes
+    ----------
+    variances : Tensor of shape (n_axes,)
+        Eigenvalues, largest first.
+    vectors : Tensor of shape (n_features, n_axes)
+    total : float
+        The sum of all eigenvalues.
+    """
+
+    variances: Tensor
+    vectors: Tensor
+    total: float
+
+    def noise_variance(self, n_components: int, n_features: int) -> float:
+        """Mean of the eigenvalues left out: the noise of probabilistic PCA (Tipping and Bishop 1999, equation 8)."""
+        left = self.total - float(self.variances[:n_components].sum())
+        return max(left / max(1, n_features - n_components), 1e-6 * self.total / n_features, 1e-12)
+
+
+def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
+    """Set the linear paths to PCA and the networks' outputs to zero.
+
+    A point code is PCA's. A random code is probabilistic PCA's: the posterior and the decoder of
+    Tipping and Bishop, "Probabilistic principal component analysis", JRSS B 61, 1999, whose bound
+    is tight.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        With linear paths.
+    axes : PrincipalAxes
+    """
+    p, d = model.n_features, model.n_components
+    columns = model.scaling.columns
+    rank = min(d, axes.vectors.shape[1])
+    vectors = axes.vectors.new_zeros(p, d)
+    vectors[:, :rank] = axes.vectors[:, :rank]
+    variances = axes.variances.new_zeros(d)
+    variances[:rank] = axes.variances[:rank].clamp_min(0)
+    into, out, unit, log_variance = _code_maps(model, axes, variances)
+    bias, slope = model.likelihood.linear_start(columns)
+    left = (columns.variance / columns.spread**2 - vectors.square() @ variances).clamp_min(0)
+    with torch.no_grad():
+        _start_encoder(model, into[:, None] * vectors.T, unit, log_variance, rank)
+        decoder = model.decoder
+        if not decoder.linear._other:
+            decoder.linear.weight.copy_(slope[:, None] * vectors * out)
+        decoder.linear.bias.copy_(bias)
+        decoder.in_scale.copy_(1 / (unit**2 + VARIANCE_FLOOR).sqrt() if not model.posterior.variational else 1.0)
+        decoder.out_scale.copy_(slope * left.clamp_min(1e-6 * float(left.max())).sqrt())
+        if decoder.network is not None:
+            _silence(decoder.network, 0, p)
+
+
+def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Factors into and out of the code, the code's unit, and the posterior's log-variance."""
+    if not model.posterior.variational:
+        one = torch.ones_like(variances)
+        return one, one, variances.sqrt(), one
+    fixed = model.extras.get("log_scale")
+    if "log_scale" in model._learnt:
+        noise = axes.noise_variance(model.n_components, model.n_features)
+        with torch.no_grad():
+            model._learnt["log_scale"].fill_(0.5 * torch.log(torch.tensor(noise)))
+    elif fixed is not None:
+        noise = float(torch.exp(2 * fixed.double()))
+    else:
+        noise = axes.noise_variance(model.n_components, model.n_features)
+    signal = torch.maximum(variances - noise, 0.05 * variances).clamp_min(1e-12)
+    total = signal + noise
+    return signal.sqrt() / total, signal.sqrt(), torch.ones_like(variances), torch.log(noise / total)
+
+
+def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_variance: Tensor, rank: int) -> None:
+    encoder, columns, d = model.encoder, model.scaling.columns, model.n_components
+    encoder.linear.weight.zero_()
+    encoder.linear.weight[:d] = matrix.to(encoder.linear.weight.dtype)
+    encoder.linear.bias.zero_()
+    encoder.linear.bias[d:] = log_variance.to(encoder.linear.bias.dtype)[: encoder.linear.bias.numel() - d]
+    relative = columns.variance / columns.spread**2
+    encoder.in_scale.fill_(1.0)
+    encoder.in_scale[: model.n_features] = (1 / (relative + VARIANCE_FLOOR).sqrt()).to(encoder.in_scale.dtype)
+    encoder.out_scale.fill_(1.0)
+    encoder.out_scale[:d] = torch.where(unit > 0, unit, torch.ones_like(unit)).to(encoder.out_scale.dtype)
+    if encoder.network is not None:
+        # Components beyond the rank of the data have no axis to start from: theirs starts at random.
+        _silence(encoder.network, 0, rank)
+        _silence(encoder.network, d, encoder.linear.bias.numel())
+
+
+def _silence(network: torch.nn.Module, first: int, last: int) -> None:
+    """Let the outputs of the network from `first` to `last` start at zero."""
+    layers = getattr(network, "layers", None)
+    if layers is not None:
+        layers[-1].weight[first:last].zero_()
+        return
+    outputs = getattr(network, "silence", None)
+    if outputs is not None:
+        outputs(first, last)

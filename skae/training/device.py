@@ -1,0 +1,87 @@
+"""The only place that speaks of devices, precision and seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+_GLOBAL_GENERATOR_LOCK = threading.Lock()
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the `device` parameter of an estimator into a torch device.
+
+    Parameters
+    ----------
+    device : str
+        "auto" takes the first CUDA device where there is one and the CPU otherwise; any other
+        string is torch's own name of a device.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name or this machine does not have the device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is not a device that torch knows; use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (resolved.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(resolved.type, False):
+        raise ValueError(f"device={device!r} was asked for, but this machine has none; use device='auto' or 'cpu'.")
+    return resolved
+
+
+def new_generator(device: torch.device, random_state: np.random.RandomState) -> torch.Generator:
+    """A private torch generator on `device`, seeded by a draw from `random_state`."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(int(random_state.randint(np.iinfo(np.int32).max)))
+    return generator
+
+
+@contextlib.contextmanager
+def seeded_global_generator(generator: torch.Generator) -> Iterator[None]:
+    """Seed torch's global CPU generator for code that knows no other, and put its state back.
+
+    Networks that a user wrote draw their first weights from the global generator. One thread at a
+    time may do so, because that generator belongs to the whole process.
+    """
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    with _GLOBAL_GENERATOR_LOCK:
+        state = torch.random.get_rng_state()
+        torch.random.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(state)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The context in which losses are computed: bfloat16 matrix products, or nothing special."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def resident_limit(device: torch.device) -> int:
+    """How many bytes of rows may stay on `device` for the length of a fit."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(0.6 * free)
+    return 2 * 1024**3

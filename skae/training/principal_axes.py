@@ -1,0 +1,100 @@
+"""Column moments and principal axes of rows that are read a chunk at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skae.model.likelihoods import Likelihood
+from skae.model.pca_start import PrincipalAxes
+from skae.model.scaling import Columns, Scaling
+from skae.training.batches import RawRows
+
+MAX_COVARIANCE = 2048
+SUBSPACE_ITERATIONS = 10
+OVERSAMPLES = 16
+
+
+def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
+    """Weighted mean, variance and bounds of each column over its observed entries, in float64.
+
+    Means and variances are merged chunk by chunk (Chan, Golub and LeVeque 1983), so that a large
+    offset costs no precision.
+    """
+    p = raw.n_features
+    mean, square, weight_sum = (torch.zeros(p, dtype=torch.float64) for _ in range(3))
+    low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
+    for chunk, weight in raw.chunks():
+        x = chunk.to("cpu", torch.float64)
+        observed = ~torch.isnan(x)
+        low = torch.minimum(low, torch.where(observed, x, torch.inf).amin(0))
+        high = torch.maximum(high, torch.where(observed, x, -torch.inf).amax(0))
+        x = torch.where(observed, likelihood.network_input(x), 0.0)
+        w = observed.to(torch.float64) if weight is None else observed * weight[:, None]
+        w_sum = w.sum(0)
+        share = w_sum.clamp_min(torch.finfo(torch.float64).tiny)
+        part_mean = (w * x).sum(0) / share
+        part_square = (w * (x - part_mean).square()).sum(0)
+        together = (weight_sum + w_sum).clamp_min(torch.finfo(torch.float64).tiny)
+        shift = part_mean - mean
+        square += part_square + shift.square() * weight_sum * w_sum / together
+        mean += shift * w_sum / together
+        weight_sum += w_sum
+    empty = weight_sum == 0
+    variance = torch.where(empty, 0.0, square / weight_sum.clamp_min(torch.finfo(torch.float64).tiny))
+    # Rounding leaves a trace of variance in a constant column.
+    variance = torch.where(high > low, variance, 0.0)
+    mean = torch.where(high == low, likelihood.network_input(high), mean)
+    return Columns(mean, variance, torch.where(low > high, 0.0, low), torch.where(low > high, 0.0, high))
+
+
+def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator) -> PrincipalAxes:
+    """The `n_axes` leading eigenvectors of the weighted covariance of the standardised rows.
+
+    By the covariance matrix where it is small, by the Gram matrix of few rows, and by subspace
+    iteration (Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 4.4) otherwise.
+    """
+    n, p = raw.n_rows, raw.n_features
+    n_axes = min(n_axes, n, p)
+    if p <= MAX_COVARIANCE and p <= 4 * n:
+        variances, vectors = torch.linalg.eigh(_apply_covariance(raw, scaling, None))
+        total = float(variances.clamp_min(0).sum())
+        variances, vectors = variances.flip(0)[:n_axes], vectors.flip(1)[:, :n_axes]
+    elif n <= MAX_COVARIANCE:
+        rows = torch.cat([z for z, _ in _weighted_rows(raw, scaling)])
+        left, singular, vectors_t = torch.linalg.svd(rows, full_matrices=False)
+        del left
+        variances, vectors = singular.square()[:n_axes], vectors_t.T[:, :n_axes]
+        total = float(singular.square().sum())
+    else:
+        basis = torch.randn(p, min(p, n_axes + OVERSAMPLES), dtype=torch.float64, generator=generator)
+        for _ in range(SUBSPACE_ITERATIONS):
+            basis, _ = torch.linalg.qr(_apply_covariance(raw, scaling, basis))
+        variances, rotation = torch.linalg.eigh(basis.T @ _apply_covariance(raw, scaling, basis))
+        variances = variances.flip(0)[:n_axes]
+        vectors = (basis @ rotation.flip(1))[:, :n_axes]
+        total = float((scaling.columns.variance / scaling.columns.spread**2).sum())
+    # As in scikit-learn, the largest loading of each axis is positive.
+    largest = vectors.abs().argmax(0)
+    signs = torch.sign(vectors[largest, torch.arange(vectors.shape[1])])
+    return PrincipalAxes(variances.clamp_min(0), vectors * signs, total)
+
+
+def _weighted_rows(raw: RawRows, scaling: Scaling):
+    """Standardised rows times the root of their share of the weight, chunk by chunk, in float64."""
+    total = raw.n_rows if raw.weight is None else float(raw.weight.sum())
+    for chunk, weight in raw.chunks():
+        z, _ = scaling.input(chunk.to("cpu", torch.float64))
+        root = torch.full((len(z), 1), total**-0.5, dtype=z.dtype)
+        if weight is not None:
+            root = (weight[:, None] / total).sqrt()
+        yield z * root, weight
+
+
+def _apply_covariance(raw: RawRows, scaling: Scaling, vectors: Tensor | None) -> Tensor:
+    """The covariance matrix, or its product with `vectors`."""
+    p = raw.n_features
+    product = torch.zeros(p, p if vectors is None else vectors.shape[1], dtype=torch.float64)
+    for z, _ in _weighted_rows(raw, scaling):
+        product.addmm_(z.T, z if vectors is None else z @ vectors)
+    return product
