@@ -1,0 +1,1 @@
+"""Benchmarks: each is a command that prints a table and writes it to docs/benchmarks."""
