@@ -123,7 +123,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         with self._all_or_nothing():
             again = self.warm_start and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again)
-            Fitting(self, raw, X, y).run(model=self.model_ if again else None)
+            Fitting(self, raw, X, y).run(self.model_ if again else None)
         return self
 
     @with_callbacks
@@ -203,7 +203,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         self.model_ = model
         self.n_components_ = model.n_components
         vars(self).update(attributes)
-        self.__dict__.pop("_cast_models", None)
 
     # Using -----------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -12,18 +11,24 @@ from sklearn.utils import check_random_state
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.corruptions import as_corruption
-from skae.model.likelihoods import as_likelihood
+from skae.model.likelihoods import Gaussian, as_likelihood
 from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
-from skae.model.scaling import Scaling
+from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows, Rows
-from skae.training.device import new_generator, resolve_device, seeded_global_generator
-from skae.training.early_stopping import EarlyStopping
+from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
+from skae.training.early_stopping import EarlyStopping, best_length
 from skae.training.optimizers import as_optimizer
 from skae.training.principal_axes import column_moments, principal_axes
-from skae.training.trainer import Plan, Trainer
+from skae.training.trainer import History, Plan, Trainer
 
+# Axes that are computed where their number is not given.
 MAX_AXES = 512
+# The budget of max_iter="auto": a fit has between MIN_STEPS and MAX_STEPS steps, MIN_EPOCHS epochs between.
+MIN_STEPS, MAX_STEPS, MIN_EPOCHS = 2000, 20000, 20
+# Steps between two looks at the held-out rows.
+STEPS_A_LOOK = 40
+FEW_ROWS = 2000
 
 
 class Fitting:
@@ -33,41 +38,39 @@ class Fitting:
     ----------
     estimator : BaseAutoencoder
     raw : RawRows
-    X, y : as given to `fit`, for callbacks
+        The checked rows.
+    X, y : array-like
+        As given to `fit`, for callbacks.
     """
 
     def __init__(self, estimator, raw: RawRows, X, y):
-        self.estimator, self.raw, self.X, self.y = estimator, raw, X, y
-        self.random_state = check_random_state(estimator.random_state)
+        self.estimator, self.raw = estimator, raw
+        # An autoencoder's target is its input: callbacks that score get it where there is no y.
+        self.data = {"X": X, "y": X if y is None else y}
         self.device = resolve_device(estimator.device)
-        self.likelihood = as_likelihood(estimator.likelihood)
+        self.likelihood = as_likelihood(estimator._likelihood_part())
         self.corruption = as_corruption(estimator._corruption_part())
         self.optimizer = as_optimizer(estimator.optimizer)
-        self.network = self._network()
+        self.network = estimator._network_part() or self._dense_network()
+        if hasattr(self.network, "check"):
+            self.network.check()
+        self.random_state = check_random_state(estimator.random_state)
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
         self.generator = new_generator(self.device, self.random_state)
 
-    # Parameters ------------------------------------------------------------------------------
+    # What "auto" means -----------------------------------------------------------------------
 
-    def _network(self):
-        estimator, p = self.estimator, self.raw.n_features
-        if estimator.network is not None:
-            network = estimator.network
-        else:
-            sizes = estimator.hidden_layer_sizes
-            if isinstance(sizes, str):
-                wide = int(np.clip(2 ** np.ceil(np.log2(2 * p)), 64, 512))
-                sizes = (wide, wide // 2)
-            sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-            activation = "gelu" if estimator.activation == "auto" else estimator.activation
-            network = DenseNetwork(sizes, activation)
-        if hasattr(network, "check"):
-            network.check()
-        return network
+    def _dense_network(self) -> DenseNetwork:
+        sizes, activation = self.estimator.hidden_layer_sizes, self.estimator.activation
+        if isinstance(sizes, str):
+            wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
+            sizes = (wide, wide // 2)
+        sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+        return DenseNetwork(sizes, "gelu" if activation == "auto" else activation)
 
     @property
     def batch_size(self) -> int:
-        """Rows of a batch: all for L-BFGS, else from the number of rows."""
+        """Rows of a batch: all for L-BFGS, and one sixteenth within bounds for "auto"."""
         n = self.raw.n_rows
         if self.optimizer.full_batch:
             return n
@@ -75,14 +78,15 @@ class Fitting:
             return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), 32, 256)))
         return min(n, self.estimator.batch_size)
 
-    def n_epochs(self, n_rows: int) -> int:
-        """Epochs: as asked for, or a budget in steps."""
+    @property
+    def n_epochs(self) -> int:
+        """As asked for, or a budget in steps: few rows train long enough, many not too long."""
         if self.estimator.max_iter != "auto":
-            return self.estimator.max_iter
+            return int(self.estimator.max_iter)
         if self.optimizer.full_batch:
-            return 20
-        steps_an_epoch = -(-n_rows // self.batch_size)
-        steps = max(2000, min(20 * steps_an_epoch, 20000))
+            return MIN_EPOCHS
+        steps_an_epoch = -(-self.raw.n_rows // self.batch_size)
+        steps = np.clip(MIN_EPOCHS * steps_an_epoch, MIN_STEPS, MAX_STEPS)
         return max(1, round(steps / steps_an_epoch))
 
     @property
@@ -91,155 +95,206 @@ class Fitting:
         rate = self.estimator.learning_rate
         return self.optimizer.default_learning_rate if rate == "auto" else float(rate)
 
-    def _n_components(self, axes: PrincipalAxes | None, columns) -> int:
-        n_components, p = self.estimator.n_components, self.raw.n_features
-        if n_components == "auto":
-            found = int((axes.variances > axes.total / p).sum()) if axes.total > 0 else 1
-            return max(found, min(2, p))
-        if isinstance(n_components, Integral):
-            return int(n_components)
+    def _n_components(self, axes: PrincipalAxes | None) -> int:
+        asked, p = self.estimator.n_components, self.raw.n_features
+        if isinstance(asked, Integral):
+            return int(asked)
+        if asked == "auto":
+            return max(int((axes.variances > axes.total / p).sum()), min(2, p))
         share = torch.cumsum(axes.variances, 0) / max(axes.total, 1e-300)
-        return min(int((share < n_components).sum()) + 1, max(1, len(share)))
+        return min(int((share < asked).sum()) + 1, max(1, len(share)))
 
     # Model -----------------------------------------------------------------------------------
 
     def build(self, raw: RawRows, n_components: int | None = None) -> Autoencoder:
         """A model at its start, on the device."""
-        estimator = self.estimator
         columns = column_moments(raw, self.likelihood)
         self.likelihood.check_rows(columns)
-        from_pca = estimator.init == "pca"
-        axes = None
-        if from_pca or not isinstance(estimator.n_components, Integral):
-            asked = estimator.n_components if isinstance(estimator.n_components, Integral) else MAX_AXES
-            axes = principal_axes(raw, Scaling(self.likelihood, columns), asked, self.cpu_generator)
-        d = n_components or self._n_components(axes, columns)
+        axes = self._axes(raw, columns, n_components)
+        d = n_components or self._n_components(axes)
         self._check_components(d)
+        model = self._assemble(columns, d)
+        if self.estimator.init == "pca":
+            start_at_pca(model, axes)
+            self.axes = axes
+        return model.to(self.device)
+
+    def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
+        asked = n_components or self.estimator.n_components
+        if self.estimator.init == "random" and isinstance(asked, Integral):
+            return None
+        n_axes = asked if isinstance(asked, Integral) else MAX_AXES
+        return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
+
+    def _assemble(self, columns: Columns, n_components: int) -> Autoencoder:
+        estimator = self.estimator
         with seeded_global_generator(self.cpu_generator):
             model = Autoencoder(
                 self.network,
                 estimator._posterior(),
                 self.likelihood,
                 columns,
-                d,
+                n_components,
                 corruption=self.corruption,
                 penalties=estimator._penalty_parts(),
                 conditioning=estimator._conditioning(),
                 emphasis=estimator._emphasis(),
-                shortcut=from_pca,
+                shortcut=estimator.init == "pca",
             )
         model.reset(self.cpu_generator)
-        if from_pca:
-            start_at_pca(model, axes)
-            self.axes = axes
-        return model.to(self.device)
+        return model
 
-    def _check_components(self, d: int) -> None:
-        linear = getattr(self.network, "hidden_layer_sizes", None) == ()
-        if linear and d > self.raw.n_features:
+    def _check_components(self, n_components: int) -> None:
+        if getattr(self.network, "hidden_layer_sizes", None) == () and n_components > self.raw.n_features:
             raise ValueError(
-                f"n_components={d} is above n_features={self.raw.n_features}: a linear autoencoder has at most one "
-                "component a feature. Lower n_components or give it hidden layers (hidden_layer_sizes)."
+                f"n_components={n_components} is above n_features={self.raw.n_features}: a linear autoencoder has "
+                "at most one component a feature. Lower n_components, or use hidden layers."
             )
 
     # Training --------------------------------------------------------------------------------
 
-    def run(self, model: Autoencoder | None) -> None:
-        """Train on all rows and hand the model over."""
+    def run(self, model: Autoencoder | None = None) -> None:
+        """Train on all rows, from the start or from a copy of `model`, and hand the result over."""
+        context = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
+        context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        model = self.build(self.raw) if model is None else copy.deepcopy(model).to(self.device)
+        plan = self._plan()
+        if self._is_at_optimum(model):
+            plan.n_epochs = 0
+        with threads.for_work(self._step_flops(model)):
+            train, validation = self._guard(model, plan)
+            trainer = Trainer(model, plan, self.generator)
+            trainer.run(train, validation, *self._epoch_hooks(context, trainer))
+            trainer.close()
+        self._hand_over(model, trainer.history, trainer.epoch)
+        context.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
+        )
+
+    def run_once(self, model: Autoencoder | None) -> None:
+        """Train for one pass over the rows, with the optimizer of the last call where there is one."""
         estimator = self.estimator
-        n_epochs = self.n_epochs(self.raw.n_rows)
-        context = estimator._init_callback_context(max_subtasks=n_epochs)
-        self._call(context.call_on_fit_task_begin)
-        stopping = estimator.early_stopping
-        stopping = EarlyStopping() if stopping is True else stopping
+        context = estimator._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=estimator, **self.data)
+        trainer = estimator.__dict__.get("_trainer")
+        history = History()
         if model is None:
             model = self.build(self.raw)
         else:
-            model = copy.deepcopy(model).to(self.device)
-        plan = self.plan(n_epochs)
-        validation, train = None, self.raw
-        if stopping:
-            folds = stopping.n_folds
-            if folds == "auto":
-                folds = 5 if self.raw.n_rows < 2000 else 0
-            if folds and self.raw.n_rows >= 2 * folds:
-                plan.n_epochs = self.best_length(stopping, folds, model.n_components, n_epochs)
-            elif self.raw.n_rows >= 10:
-                order = self.random_state.permutation(self.raw.n_rows)
-                held = max(1, round(stopping.validation_fraction * self.raw.n_rows))
-                train, validation = self.raw.subset(order[held:]), self.raw.subset(order[:held])
-                plan.patience = stopping.patience
-        trainer = Trainer(model, plan, self.generator)
-        sub = []
-
-        def begin():
-            sub.append(context.subcontext(task_name="epoch"))
-            self._call(sub[-1].call_on_fit_task_begin)
-
-        def end():
-            return self._call(
-                sub[-1].call_on_fit_task_end, reconstruction_attributes=lambda: self._snapshot(model, trainer)
-            )
-
-        trainer.run(
-            Rows(train, model.prepare_on(self.device), self.device),
-            None if validation is None else Rows(validation, model.prepare_on(self.device), self.device),
-            begin,
-            end,
+            self.likelihood.check_rows(column_moments(self.raw, self.likelihood))
+            history = History(estimator.loss_curve_, estimator.loss_terms_, estimator.validation_loss_curve_)
+        if trainer is None or trainer.model is not model:
+            trainer = Trainer(model, self._plan(endless=True), self.generator)
+            trainer.epoch = len(history.loss)
+        trainer.history = copy.deepcopy(history)
+        before = [player.flat.values.clone() for player in trainer.players]
+        trainer.plan.n_epochs = trainer.epoch + 1
+        trainer.plan.batch_size = self.batch_size
+        try:
+            with threads.for_work(self._step_flops(model)):
+                trainer.run(self._rows(self.raw, model), None, *self._epoch_hooks(context, trainer))
+        except BaseException:
+            for player, values in zip(trainer.players, before, strict=True):
+                player.flat.values.copy_(values)
+            estimator.__dict__.pop("_trainer", None)
+            raise
+        estimator._trainer = trainer
+        self._hand_over(model, trainer.history, trainer.epoch)
+        context.call_on_fit_task_end(
+            estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
-        trainer.close()
-        estimator._set_fitted(model, self._attributes(trainer))
-        self._call(context.call_on_fit_task_end, reconstruction_attributes=lambda: self._snapshot(model, trainer))
 
-    def plan(self, n_epochs: int) -> Plan:
-        """How to train for `n_epochs`."""
-        steps_an_epoch = -(-self.raw.n_rows // self.batch_size)
+    def _plan(self, *, endless: bool = False) -> Plan:
+        n_epochs = self.n_epochs
         return Plan(
             self.optimizer,
             self.learning_rate,
             self.batch_size,
             n_epochs,
-            n_epochs,
-            evaluate_every=max(1, 40 // steps_an_epoch),
-            verbose=self.estimator.verbose,
+            horizon=None if endless else n_epochs,
+            evaluate_every=max(1, STEPS_A_LOOK * self.batch_size // self.raw.n_rows),
+            verbose=int(self.estimator.verbose),
         )
 
-    def best_length(self, stopping, folds: int, n_components: int, n_epochs: int) -> int:
-        """The number of epochs with the best mean held-out loss over the folds."""
-        order = self.random_state.permutation(self.raw.n_rows)
-        curves = []
-        for fold in range(folds):
-            held = order[fold::folds]
-            kept = np.setdiff1d(order, held)
-            model = self.build(self.raw.subset(kept), n_components)
-            trainer = Trainer(model, self.plan(n_epochs), self.generator)
-            prepare = model.prepare_on(self.device)
-            trainer.run(
-                Rows(self.raw.subset(kept), prepare, self.device), Rows(self.raw.subset(held), prepare, self.device)
+    def _step_flops(self, model: Autoencoder) -> float:
+        """Operations of a training step: two a weight forwards, four backwards."""
+        return 6.0 * self.batch_size * sum(parameter.numel() for parameter in model.parameters())
+
+    def _rows(self, raw: RawRows, model: Autoencoder) -> Rows:
+        return Rows(raw, model.prepare_on(self.device), self.device)
+
+    def _is_at_optimum(self, model: Autoencoder) -> bool:
+        """Whether PCA, where the model starts, is already the minimum."""
+        linear = self.estimator.init == "pca" and model.encoder.network is None
+        scale = model.extras.get("log_scale")
+        squared_error = isinstance(self.likelihood, Gaussian) and scale.numel() == 1
+        plain = model.corruption is None and not model.penalties and not self.raw.has_missing
+        return linear and squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
+
+    def _guard(self, model: Autoencoder, plan: Plan) -> tuple[Rows, Rows | None]:
+        """Training and held-out rows; where folds decide, the plan gets the length they found."""
+        stopping = EarlyStopping() if self.estimator.early_stopping is True else self.estimator.early_stopping
+        raw, n = self.raw, self.raw.n_rows
+        if not stopping or plan.n_epochs == 0:
+            return self._rows(raw, model), None
+        folds = stopping.n_folds
+        if folds == "auto":
+            folds = 5 if n < FEW_ROWS else 0
+        order = self.random_state.permutation(n)
+        if folds:
+            plan.n_epochs = self._length_by_folds(order, min(folds, n), model.n_components, stopping.patience)
+            return self._rows(raw, model), None
+        held = min(n - 1, max(1, round(stopping.validation_fraction * n)))
+        plan.patience = stopping.patience
+        train = raw.subset(np.sort(order[held:]))
+        return self._rows(train, model), self._rows(raw.subset(np.sort(order[:held])), model)
+
+    def _length_by_folds(self, order: np.ndarray, n_folds: int, n_components: int, patience: int) -> int:
+        if n_folds < 2:
+            return 0
+        folds = []
+        for fold in range(n_folds):
+            kept = self.raw.subset(np.sort(np.delete(order, np.s_[fold::n_folds])))
+            held = self.raw.subset(np.sort(order[fold::n_folds]))
+            model = self.build(kept, n_components)
+            trainer = Trainer(model, self._plan(), self.generator)
+            folds.append((trainer, self._rows(kept, model), self._rows(held, model)))
+        length, self.fold_curve = best_length(folds, patience)
+        return length
+
+    def _epoch_hooks(self, context, trainer: Trainer):
+        estimator, data, contexts = self.estimator, self.data, []
+
+        def begin() -> None:
+            contexts.append(context.subcontext(task_name="epoch"))
+            contexts[-1].call_on_fit_task_begin(estimator=estimator, **data)
+
+        def end() -> bool:
+            return contexts.pop().call_on_fit_task_end(
+                estimator=estimator, **data, reconstruction_attributes=lambda: self._snapshot(trainer)
             )
-            curves.append(trainer.history.validation_loss)
-        self.curves = np.array(curves)
-        mean = self.curves.mean(0)
-        return min(int(mean.argmin()) * self.plan(n_epochs).evaluate_every, n_epochs)
 
-    def run_once(self, model: Autoencoder | None) -> None:
-        """Train for one pass over the rows, with the optimizer of the last call where there is one."""
+        return begin, end
 
-    def _snapshot(self, model, trainer) -> dict:
-        frozen = copy.deepcopy(model).to(self.device)
-        frozen.eval()
-        return {"model_": frozen, "n_components_": frozen.n_components, **self._attributes(trainer)}
+    # Results ---------------------------------------------------------------------------------
 
-    def _attributes(self, trainer: Trainer) -> dict:
+    def _attributes(self, history: History, n_epochs: int) -> dict:
         made = {
-            "n_iter_": max(1, trainer.epoch),
-            "loss_curve_": list(trainer.history.loss),
-            "loss_terms_": {name: list(values) for name, values in trainer.history.terms.items()},
-            "validation_loss_curve_": list(trainer.history.validation_loss),
+            "n_iter_": max(1, n_epochs),
+            "loss_curve_": list(history.loss),
+            "loss_terms_": {name: list(values) for name, values in history.terms.items()},
+            "validation_loss_curve_": list(history.validation_loss or getattr(self, "fold_curve", [])),
         }
+        if hasattr(self, "axes"):
+            ratio = self.axes.variances / max(self.axes.total, 1e-300)
+            made["explained_variance_ratio_"] = ratio.numpy()
         return made
 
-    def _call(self, hook, **kwargs):
-        # An autoencoder's target is its input: callbacks that score need one.
-        y = self.X if self.y is None else self.y
-        return hook(estimator=self.estimator, X=self.X, y=y, **kwargs)
+    def _snapshot(self, trainer: Trainer) -> dict:
+        model = copy.deepcopy(trainer.model).to(self.device).eval()
+        attributes = self._attributes(trainer.history, trainer.epoch)
+        return {"model_": model, "n_components_": model.n_components, **attributes}
+
+    def _hand_over(self, model: Autoencoder, history: History, n_epochs: int) -> None:
+        self.estimator._set_fitted(model, self._attributes(history, n_epochs))
+        vars(self.estimator).update(self.estimator._after_fit(self.raw))

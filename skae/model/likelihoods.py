@@ -120,6 +120,10 @@ class Gaussian(Likelihood):
         log_scale = extras["log_scale"]
         return -0.5 * (target - eta).square() * torch.exp(-2 * log_scale) - log_scale - 0.5 * math.log(2 * math.pi)
 
+    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Derivative of minus the log-density with respect to the decoder's output."""
+        return (eta - target) * torch.exp(-2 * extras["log_scale"])
+
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""
         return torch.distributions.Normal(eta, extras["log_scale"].exp(), validate_args=False)
@@ -244,6 +248,10 @@ class Bernoulli(Likelihood):
         """Log-probability of each entry of the target; entries beyond the bounds are clipped."""
         return target.clamp(0, 1) * eta - functional.softplus(eta)
 
+    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Derivative of minus the log-probability with respect to the decoder's output."""
+        return torch.sigmoid(eta) - target.clamp(0, 1)
+
     def mean(self, eta: Tensor) -> Tensor:
         """Expected target: the probability of a one."""
         return torch.sigmoid(eta)
@@ -301,6 +309,11 @@ class Poisson(Likelihood):
     def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Log-probability of each entry of the target."""
         return target * eta - self.mean(eta) - torch.lgamma(target + 1)
+
+    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Derivative of minus the log-probability with respect to the decoder's output."""
+        # Bounded means must be pulled back, so the slope does not vanish beyond the bound.
+        return self.mean(eta) - target
 
     def mean(self, eta: Tensor) -> Tensor:
         """Expected count; the exponent is bounded, so that a wild step cannot overflow."""

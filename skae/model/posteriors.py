@@ -30,6 +30,10 @@ class Point(BaseEstimator):
         """The code that is decoded while training."""
         return encoded
 
+    def is_solved_by_pca(self, learnt_scale: bool) -> bool:
+        """Whether PCA minimises a linear model's squared error: it does."""
+        return True
+
     def terms(self, step: Step) -> dict[str, Tensor]:
         """What is minimised, by name, each of shape (n_rows,)."""
         return {"negative_log_likelihood": -step.log_likelihood}
@@ -98,6 +102,10 @@ class DiagonalGaussian(BaseEstimator):
         mean, log_variance = self.mean(encoded), self.log_variance(encoded)
         log_q = -0.5 * ((sample - mean).square() * torch.exp(-log_variance) + log_variance)
         return (-0.5 * sample.square() - log_q).sum(-1)
+
+    def is_solved_by_pca(self, learnt_scale: bool) -> bool:
+        """Whether probabilistic PCA maximises a linear model's bound: it does, if nothing bends it."""
+        return learnt_scale and (self.beta, self.kl_warm_up, self.free_bits) == (1.0, 0.0, 0.0)
 
     def weight(self, progress: float) -> float:
         """β after a share `progress` of the training."""

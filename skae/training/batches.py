@@ -57,6 +57,7 @@ class RawRows:
         self.X = X.tocsr() if sp.issparse(X) else X
         self.weight = weight
         self.n_rows, self.n_features = X.shape
+        self.has_missing = False
 
     @property
     def chunk_rows(self) -> int:

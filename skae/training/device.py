@@ -79,6 +79,35 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
+class _Threads:
+    """One thread for small steps, in which a second one costs more than it helps."""
+
+    def __init__(self):
+        self._lock, self._inside, self._outside = threading.Lock(), 0, 1
+
+    @contextlib.contextmanager
+    def for_work(self, flops: float) -> Iterator[None]:
+        """Compute steps of `flops` operations; the number of threads is as before on leaving."""
+        if flops > SMALL_STEP_FLOPS:
+            yield
+            return
+        with self._lock:
+            if self._inside == 0:
+                self._outside = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                torch.set_num_threads(self._outside)
+
+
+SMALL_STEP_FLOPS = 3e7
+threads = _Threads()
+
+
 def resident_limit(device: torch.device) -> int:
     """How many bytes of rows may stay on `device` for the length of a fit."""
     if device.type == "cuda":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn.base import BaseEstimator
+
+from skae.training.batches import Rows
+from skae.training.trainer import Trainer, evaluate
 
 
 class EarlyStopping(BaseEstimator):
@@ -14,13 +18,14 @@ class EarlyStopping(BaseEstimator):
     Parameters
     ----------
     validation_fraction : float, default=0.1
-        Share of the rows that is held out.
-    patience : int, default=20
-        Evaluations without a new best after which training stops.
+        Share of the rows that a single split holds out.
+    patience : int, default=10
+        Looks at the held-out rows (at least 40 steps apart) without a new best after which training
+        stops.
     n_folds : int or "auto", default="auto"
-        With 0, the held-out rows are lost to training. With k ≥ 2, each of k folds is held out
-        in turn, the length of the training with the best mean held-out loss is found, and one last
-        training on all rows has that length: for tables too small to spare rows. "auto" takes
+        With 0, the rows of a single split are lost to training. With k ≥ 2, each of k folds is held
+        out in turn, the length of the training with the best mean held-out loss is found, and one
+        last training on all rows has that length: for tables too small to spare rows. "auto" takes
         5 folds below 2000 rows and a single split above.
 
     Examples
@@ -30,7 +35,39 @@ class EarlyStopping(BaseEstimator):
     AutoencoderTransformer(early_stopping=EarlyStopping(patience=5), n_components=2)
     """
 
-    def __init__(self, validation_fraction=0.1, *, patience=20, n_folds="auto"):
+    def __init__(self, validation_fraction=0.1, *, patience=10, n_folds="auto"):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.n_folds = n_folds
+
+
+def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple[int, list[float]]:
+    """The number of epochs with the lowest held-out loss, summed over folds that train side by side.
+
+    Parameters
+    ----------
+    folds : list of (trainer, training rows, held-out rows)
+    patience : int
+        Looks without a new best after which the search ends.
+
+    Returns
+    -------
+    n_epochs : int
+    curve : list of float
+        Mean held-out loss at the start and at each look.
+    """
+    plan = folds[0][0].plan
+    n_rows = sum(held.n_rows for _, _, held in folds)
+
+    def look() -> float:
+        return sum(evaluate(t.model, held, plan.batch_size) * held.n_rows for t, _, held in folds) / n_rows
+
+    curve, epoch = [look()], 0
+    while epoch < plan.n_epochs and len(curve) - 1 - int(np.argmin(curve)) < patience:
+        n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
+        for trainer, rows, _ in folds:
+            for _ in range(n_epochs):
+                trainer.run_epoch(rows)
+        epoch += n_epochs
+        curve.append(look())
+    return min(int(np.argmin(curve)) * plan.evaluate_every, plan.n_epochs), curve

@@ -27,6 +27,7 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     for chunk, weight in raw.chunks():
         x = chunk.to("cpu", torch.float64)
         observed = ~torch.isnan(x)
+        raw.has_missing |= not bool(observed.all())
         low = torch.minimum(low, torch.where(observed, x, torch.inf).amin(0))
         high = torch.maximum(high, torch.where(observed, x, -torch.inf).amax(0))
         x = torch.where(observed, likelihood.network_input(x), 0.0)

@@ -13,9 +13,10 @@ from skae.model.autoencoder import Autoencoder
 from skae.model.networks import Dropout
 from skae.model.step import Step
 from skae.training.batches import Batch, Rows
+from skae.training.dense_gradient import DenseGradient
 from skae.training.device import autocast
-from skae.training.players import Player, make_players
 from skae.training.optimizers import Optimizer
+from skae.training.players import Player, make_players
 
 
 @dataclass
@@ -46,8 +47,9 @@ class Plan:
     batch_size : int
     n_epochs : int
         Where training ends.
-    horizon : int
-        Epochs over which the learning rate falls; beyond `n_epochs` where the length was found on folds.
+    horizon : int or None
+        Epochs over which the learning rate falls; beyond `n_epochs` where the length was found on
+        folds. None keeps the rate, for training in pieces.
     evaluate_every : int
         Epochs between two looks at the held-out rows.
     patience : int or None
@@ -59,7 +61,7 @@ class Plan:
     learning_rate: float
     batch_size: int
     n_epochs: int
-    horizon: int
+    horizon: int | None
     evaluate_every: int = 1
     patience: int | None = None
     verbose: int = 0
@@ -79,6 +81,8 @@ class Trainer:
     def __init__(self, model: Autoencoder, plan: Plan, generator: torch.Generator):
         self.model, self.plan, self.generator = model, plan, generator
         self.players = make_players(model, plan.optimizer, plan.learning_rate)
+        covered = DenseGradient.covers(model, plan.optimizer.precision)
+        self.by_hand = DenseGradient(model) if covered else None
         self.history = History()
         self.epoch = 0
         self.interrupted = False
@@ -109,7 +113,7 @@ class Trainer:
         try:
             while self.epoch < self.plan.n_epochs:
                 on_epoch_begin()
-                self._run_epoch(rows)
+                self.run_epoch(rows)
                 out_of_patience = self._evaluation_is_due() and best.update()
                 if self.plan.verbose:
                     self._report()
@@ -135,7 +139,8 @@ class Trainer:
                 module.generator = None
         self.model.eval()
 
-    def _run_epoch(self, rows: Rows) -> None:
+    def run_epoch(self, rows: Rows) -> None:
+        """One pass over the rows."""
         self.model.train()
         sums: dict[str, Tensor] = {}
         if self.plan.optimizer.full_batch:
@@ -143,33 +148,41 @@ class Trainer:
         else:
             n_batches = -(-rows.n_rows // self.plan.batch_size)
             for index, batch in enumerate(rows.epoch(self.plan.batch_size, self.generator)):
-                progress = (self.epoch + index / n_batches) / self.plan.horizon
+                progress = self._progress(index / n_batches)
                 for player in self.players:
-                    player.set_progress(progress)
-                    player.flat.gradient.zero_()
+                    if self.plan.horizon is not None:
+                        player.set_progress(progress)
+                    if self.by_hand is None:
+                        player.flat.gradient.zero_()
                     self._accumulate(player, batch, len(batch.input), progress, sums)
                     player.update()
         self._record(sums, rows.n_rows)
         self.epoch += 1
 
+    def _progress(self, share_of_epoch: float) -> float:
+        return 1.0 if self.plan.horizon is None else (self.epoch + share_of_epoch) / self.plan.horizon
+
     def _accumulate(self, player: Player, batch: Batch, n: int, progress: float, sums: dict[str, Tensor]) -> None:
         """Add the batch's gradient, for a mean over `n` rows, and its loss terms."""
         weight = batch.weight
         scale = player.loss_scale / n
-        gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
         with autocast(batch.input.device, self.plan.optimizer.precision):
             step = Step(
                 self.model, batch.input, batch.target, batch.observed, generator=self.generator, progress=progress
             )
-            terms = player.terms(step)
-        player.backward(terms, gradient)
+            if self.by_hand is not None and len(batch.input) == n:
+                terms = self.by_hand(step, scale if weight is None else weight * scale)
+            else:
+                terms = player.terms(step)
+                gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
+                player.backward(terms, gradient)
         for name, term in terms.items():
             value = term.detach().sum() if weight is None else term.detach() @ weight
             name = player.name + name
             sums[name] = sums[name] + value if name in sums else value
 
     def _full_batch_epoch(self, rows: Rows, sums: dict[str, Tensor]) -> None:
-        progress = self.epoch / self.plan.horizon
+        progress = self._progress(0.0)
         state = self.generator.get_state()
         for player in self.players:
 
