@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from functools import partial
 from numbers import Integral, Real
 
@@ -12,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from skae.autoencoders._fitting import Fitting
@@ -38,7 +37,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
     _parameter_constraints: dict = {
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="neither"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
             StrOptions({"auto"}),
         ],
         "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
@@ -200,6 +199,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
 
     def _set_fitted(self, model: Autoencoder, attributes: dict) -> None:
         model.eval()
+        model.forget_float64()
         self.model_ = model
         self.n_components_ = model.n_components
         vars(self).update(attributes)
@@ -347,11 +347,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         """The model in the precision of the data."""
         if dtype == np.float32:
             return self.model_
-        cache = self.__dict__.setdefault("_cast_models", {})
-        if cache.get("of") is not self.model_:
-            cache["of"] = self.model_
-            cache["float64"] = copy.deepcopy(self.model_).to(self.model_.reference.device).double()
-        return cache["float64"]
+        return self.model_.in_float64()
 
     # Conventions -----------------------------------------------------------------------------
 
@@ -360,9 +356,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         return self.n_components_
 
     def __getstate__(self):
-        """Neither data nor optimizer nor copies of the weights."""
+        """The state without the optimizer that `partial_fit` keeps."""
         state = dict(super().__getstate__())
-        state.pop("_cast_models", None)
         state.pop("_trainer", None)
         return state
 

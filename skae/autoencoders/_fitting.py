@@ -28,7 +28,9 @@ MAX_AXES = 512
 MIN_STEPS, MAX_STEPS, MIN_EPOCHS = 2000, 20000, 20
 # Steps between two looks at the held-out rows.
 STEPS_A_LOOK = 40
-FEW_ROWS = 2000
+# Below the first number of rows, held-out rows cannot tell whether training helps; below the second,
+# a single split would tell too little and cost too much.
+TOO_FEW_ROWS, FEW_ROWS = 50, 2000
 
 
 class Fitting:
@@ -236,6 +238,9 @@ class Fitting:
         stopping = EarlyStopping() if self.estimator.early_stopping is True else self.estimator.early_stopping
         raw, n = self.raw, self.raw.n_rows
         if not stopping or plan.n_epochs == 0:
+            return self._rows(raw, model), None
+        if n < TOO_FEW_ROWS and self.estimator.init == "pca":
+            plan.n_epochs = 0
             return self._rows(raw, model), None
         folds = stopping.n_folds
         if folds == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -56,6 +57,8 @@ class Autoencoder(nn.Module):
         self.conditioning, self.emphasis = conditioning, emphasis
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
+        # In a list, so that it is not a part of this module.
+        self._float64: list[Autoencoder] = []
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
         self.code_unit = float(columns.spread) if shortcut and not posterior.variational else 1.0
@@ -152,6 +155,16 @@ class Autoencoder(nn.Module):
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The encoder's output for standardised rows."""
         return self.encoder(x if condition is None else torch.cat([x, condition], dim=1))
+
+    def in_float64(self) -> Autoencoder:
+        """A copy in double precision, made once."""
+        if not self._float64:
+            self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
+        return self._float64[0]
+
+    def forget_float64(self) -> None:
+        """Drop the copy: the weights have changed."""
+        self._float64.clear()
 
     def __getstate__(self) -> dict:
         """The recipe and the weights as arrays: small, free of devices, and steady across versions."""

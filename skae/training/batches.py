@@ -104,6 +104,7 @@ class _IndexedRows(RawRows):
     def __init__(self, source: RawRows, index: np.ndarray, weight: np.ndarray | None):
         self.X, self.weight, self._index = source.X, weight, index
         self.n_rows, self.n_features = len(index), source.n_features
+        self.has_missing = False
 
     def take(self, rows: np.ndarray | slice) -> Tensor:
         return super().take(self._index[rows])

@@ -13,7 +13,7 @@ class EarlyStopping(BaseEstimator):
     """Stop when the loss on held-out rows no longer falls, and restore the best weights.
 
     The start counts as the first candidate, so that training never ends worse on the held-out rows
-    than it began.
+    than it began. Fewer than 50 rows cannot tell: a model that starts at PCA stays there.
 
     Parameters
     ----------

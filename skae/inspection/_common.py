@@ -1,0 +1,56 @@
+"""What the displays share: matplotlib, PCA for comparison, and names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+
+
+def import_pyplot(caller: str) -> Any:
+    """Return matplotlib.pyplot, or say how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(f"{caller} needs matplotlib: pip install 'skae[plot]'.") from error
+    return plt
+
+
+def dense(X) -> np.ndarray:
+    """X as a 2-d array of floats; NaN stays."""
+    array = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"Expected a 2-d array, got one of shape {array.shape}.")
+    return array
+
+
+def named_estimators(estimators, names) -> dict[str, Any]:
+    """Fitted estimators by name; classes that occur twice are numbered."""
+    if not isinstance(estimators, list | tuple):
+        estimators = [estimators]
+    for estimator in estimators:
+        check_is_fitted(estimator)
+    if names is None:
+        kinds = [_kind(estimator) for estimator in estimators]
+        names = [f"{k} {kinds[:i].count(k) + 1}" if kinds.count(k) > 1 else k for i, k in enumerate(kinds)]
+    elif isinstance(names, str):
+        names = [names]
+    if len(set(names)) != len(estimators):
+        raise ValueError(f"names={list(names)!r} must hold {len(estimators)} different names, one an estimator.")
+    return dict(zip(names, estimators, strict=True))
+
+
+def _kind(estimator) -> str:
+    return type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
+
+
+def fit_pca(X, n_components: int) -> Pipeline:
+    """PCA of at most `n_components`, with gaps filled by column means."""
+    X = dense(X)
+    pca = PCA(min(n_components, *X.shape), random_state=0)
+    return make_pipeline(SimpleImputer(keep_empty_features=True), pca).fit(X)

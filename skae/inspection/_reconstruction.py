@@ -1,0 +1,173 @@
+"""ReconstructionDisplay."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+
+from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
+
+GAP = 0.12
+
+
+class ReconstructionDisplay:
+    """Images above what models make of them: originals, PCA of the same size, any number of models.
+
+    Create one with `from_estimator`; the parameters are stored as attributes.
+
+    Parameters
+    ----------
+    rows : dict of str to array-like of shape (n_images, n_features)
+        The lines of the picture, from the top on: images by the name of what made them.
+    image_shape : tuple of int, default=None
+        (height, width), or (height, width, 3) for colours between 0 and 1. None takes squares.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the images.
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+    images_ : dict of str to list of matplotlib AxesImage
+        The images by line.
+
+    See Also
+    --------
+    LatentSpaceDisplay : The codes instead of the rows.
+
+    Examples
+    --------
+    >>> from skae import AutoencoderTransformer
+    >>> from skae.inspection import ReconstructionDisplay
+    >>> from sklearn.datasets import load_digits
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> ae = AutoencoderTransformer(10, max_iter=3, random_state=0).fit(X)
+    >>> display = ReconstructionDisplay.from_estimator(ae, X, n_images=6)
+    >>> list(display.rows)
+    ['original', 'PCA', 'AutoencoderTransformer']
+    """
+
+    def __init__(self, rows, *, image_shape=None):
+        self.rows = rows
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        *,
+        X_train=None,
+        n_images=10,
+        indices=None,
+        image_shape=None,
+        pca=True,
+        names=None,
+        ax=None,
+        imshow_kwargs=None,
+    ):
+        """Rebuild some rows of X with fitted estimators and draw them.
+
+        Parameters
+        ----------
+        estimator : fitted estimator or list of them
+            Has `reconstruct`, or `transform` and `inverse_transform`.
+        X : array-like of shape (n_samples, n_features)
+            Images, a row each. NaN entries are tinted.
+        X_train : array-like of shape (n_train_samples, n_features), default=None
+            What PCA is fitted to; None takes X. Give the training rows where X is held out.
+        n_images : int, default=10
+            Number of images, the first of X.
+        indices : array-like of int, default=None
+            Which rows of X to show, instead of the first.
+        image_shape : tuple of int, default=None
+            (height, width), or (height, width, 3). None takes squares.
+        pca : bool, default=True
+            Whether to show PCA, once for each size of code among the estimators.
+        names : str or list of str, default=None
+            Names of the estimators; None takes their classes'.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        imshow_kwargs : dict, default=None
+            Passed to the `imshow` of matplotlib.
+
+        Returns
+        -------
+        ReconstructionDisplay
+        """
+        import_pyplot(f"{cls.__name__}.from_estimator")
+        estimators = named_estimators(estimator, names)
+        shown = _safe_indexing(X, np.arange(min(n_images, X.shape[0])) if indices is None else np.asarray(indices))
+        rows = {"original": dense(shown)}
+        if pca:
+            sizes = sorted({made.transform(shown).shape[1] for made in estimators.values()})
+            for size in sizes:
+                linear = fit_pca(X if X_train is None else X_train, size)
+                rows["PCA" if len(sizes) == 1 else f"PCA, {size}"] = _reconstruct(linear, dense(shown))
+        rows |= {name: _reconstruct(made, shown) for name, made in estimators.items()}
+        return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
+
+    def plot(self, ax=None, *, imshow_kwargs=None):
+        """Draw the images, a line for each entry of `rows`.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        imshow_kwargs : dict, default=None
+            Passed to the `imshow` of matplotlib. By default grey, dark for high values, with the
+            range of the first line for all.
+
+        Returns
+        -------
+        ReconstructionDisplay
+        """
+        plt = import_pyplot(f"{type(self).__name__}.plot")
+        lines = {name: self._images(rows) for name, rows in self.rows.items()}
+        first = next(iter(lines.values()))
+        n_images, height, width = first.shape[:3]
+        if ax is None:
+            size = (1.5 + 0.75 * n_images, 0.75 * len(lines) * height / width)
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        style = {"cmap": _grey(plt), "vmin": np.nanmin(first), "vmax": np.nanmax(first), **(imshow_kwargs or {})}
+        across, down = width * (1 + GAP), height * (1 + GAP)
+        self.images_ = {}
+        for line, (name, images) in enumerate(lines.items()):
+            self.images_[name] = [
+                ax.imshow(image, extent=(i * across, i * across + width, line * down + height, line * down), **style)
+                for i, image in enumerate(images)
+            ]
+        ax.set(xlim=(0, n_images * across - width * GAP), ylim=(len(lines) * down - height * GAP, 0), aspect="equal")
+        ax.set_xticks([])
+        ax.set_yticks([line * down + height / 2 for line in range(len(lines))], list(lines))
+        ax.tick_params(left=False)
+        ax.spines[:].set_visible(False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _images(self, rows) -> np.ndarray:
+        rows = dense(rows)
+        shape = self.image_shape
+        if shape is None:
+            side = math.isqrt(rows.shape[1])
+            shape = (side, side)
+        if math.prod(shape) != rows.shape[1]:
+            raise ValueError(
+                f"Rows of {rows.shape[1]} features do not fill images of shape {tuple(shape)}; "
+                "give image_shape=(height, width) or (height, width, 3)."
+            )
+        images = rows.reshape(-1, *shape)
+        return images.clip(0, 1) if images.ndim == 4 else images
+
+
+def _reconstruct(estimator, X) -> np.ndarray:
+    if hasattr(estimator, "reconstruct"):
+        return dense(estimator.reconstruct(X))
+    return dense(estimator.inverse_transform(estimator.transform(X)))
+
+
+def _grey(plt):
+    """Grey levels, dark for high values, with a tint for NaN."""
+    return plt.get_cmap("gray_r").with_extremes(bad="#f5d0c5")

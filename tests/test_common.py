@@ -1,0 +1,42 @@
+"""Every estimator through every shared check."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils import estimator_checks as checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skae import VAE, AutoencoderTransformer, DenoisingAE, LogisticPCA
+
+ESTIMATORS = [
+    AutoencoderTransformer(max_iter=3),
+    LogisticPCA(max_iter=3),
+    DenoisingAE(max_iter=3),
+    VAE(max_iter=3),
+]
+FURTHER_CHECKS = [
+    checks.check_param_validation,
+    checks.check_set_output_transform,
+    checks.check_set_output_transform_pandas,
+    checks.check_set_output_transform_polars,
+    checks.check_global_output_transform_pandas,
+    checks.check_global_set_output_transform_polars,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+    checks.check_get_feature_names_out_error,
+    checks.check_dataframe_column_names_consistency,
+    checks.check_inplace_ensure_writeable,
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# These checks fit on a frame and transform an array, whoever the estimator is.
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda c: c.__name__)
+def test_further_scikit_learn_checks(estimator, check):
+    check(type(estimator).__name__, clone(estimator))
