@@ -35,7 +35,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 # These checks fit on a frame and transform an array, whoever the estimator is.
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda c: c.__name__)
 def test_further_scikit_learn_checks(estimator, check):
