@@ -105,7 +105,7 @@ class ReconstructionDisplay:
             sizes = sorted({made.transform(shown).shape[1] for made in estimators.values()})
             for size in sizes:
                 linear = fit_pca(X if X_train is None else X_train, size)
-                rows["PCA" if len(sizes) == 1 else f"PCA, {size}"] = _reconstruct(linear, dense(shown))
+                rows["PCA" if len(sizes) == 1 else f"PCA, {size}"] = linear[-1].inverse_transform(linear.transform(dense(shown)))
         rows |= {name: _reconstruct(made, shown) for name, made in estimators.items()}
         return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
 

@@ -1,0 +1,127 @@
+"""
+==========================
+Autoencoders where PCA was
+==========================
+
+Three autoencoders beside PCA on images of handwritten digits, 8 x 8 pixels from 0 to 16, all with codes of ten
+numbers: how well a code rebuilds an image that was not trained on, and how well a linear classifier reads the digit
+from it. Then an autoencoder inside a pipeline and a grid search, as a detector of anomalies, and on images with
+missing pixels.
+"""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import VAE, AutoencoderTransformer, DenoisingAE
+from skae.inspection import LatentSpaceDisplay, ReconstructionDisplay
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
+
+# %%
+# Beside PCA
+# ----------
+# All have `fit`, `transform` and `inverse_transform`, so the same lines measure each. The defaults need no scaling:
+# training starts at PCA, and held-out rows decide how far it goes from there.
+
+models = {
+    "PCA": PCA(10),
+    "Autoencoder": AutoencoderTransformer(10, random_state=0),
+    "Denoising": DenoisingAE(10, random_state=0),
+    "Variational": VAE(10, random_state=0),
+}
+classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+errors, accuracies, seconds = {}, {}, {}
+
+
+def squared_error(model, X):
+    return np.square(X - model.inverse_transform(model.transform(X))).sum(axis=1)
+
+
+for name, model in models.items():
+    start = time.perf_counter()
+    model.fit(X_train)
+    seconds[name] = time.perf_counter() - start
+    errors[name] = squared_error(model, X_test).mean()
+    classifier.fit(model.transform(X_train), y_train)
+    accuracies[name] = classifier.score(model.transform(X_test), y_test)
+
+# %%
+# In a pipeline, under a grid search
+# ----------------------------------
+# The autoencoder is a step like any other, and its parameters are searched like any others.
+
+pipeline = make_pipeline(AutoencoderTransformer(max_iter=20, early_stopping=False, random_state=0), classifier)
+search = GridSearchCV(pipeline, {"autoencodertransformer__n_components": [5, 10, 20]}, cv=2).fit(X_train, y_train)
+n_best = search.best_params_["autoencodertransformer__n_components"]
+
+# %%
+# Anomalies
+# ---------
+# Trained without a single six, a model should find sixes less likely than other digits.
+
+without_six = X_train[y_train != 6]
+detector = AutoencoderTransformer(10, random_state=0).fit(without_six)
+six_or_not = y_test == 6
+auroc = {
+    "PCA": roc_auc_score(six_or_not, squared_error(PCA(10).fit(without_six), X_test)),
+    "Autoencoder": roc_auc_score(six_or_not, -detector.score_samples(X_test)),
+}
+
+# %%
+# Gaps
+# ----
+# NaN marks a pixel that was not observed. Every estimator trains on such rows as they are, and `reconstruct` fills
+# them.
+
+is_missing = np.random.default_rng(0).random(X.shape) < 0.3
+X_gappy = np.where(is_missing, np.nan, X)
+filled = AutoencoderTransformer(10, random_state=0).fit(X_gappy).reconstruct(X_gappy)
+gap_error = np.square(X - filled)[is_missing].mean()
+mean_error = np.square(X - np.nanmean(X_gappy, axis=0))[is_missing].mean()
+
+# %%
+# The figures in one table
+# ------------------------
+
+table = {
+    "squared error of a held-out image": (errors, "{:.0f}"),
+    "accuracy of a classifier on the codes": (accuracies, "{:.3f}"),
+    "seconds to fit": (seconds, "{:.2f}"),
+    f"accuracy of the pipeline, {n_best} components": ({"Autoencoder": search.score(X_test, y_test)}, "{:.3f}"),
+    "AUROC of the sixes, never seen": (auroc, "{:.3f}"),
+    f"error of a missing pixel (means: {mean_error:.1f})": ({"Autoencoder": gap_error}, "{:.1f}"),
+}
+print(" " * 42 + "".join(f"{name:>13}" for name in models))
+for title, (values, style) in table.items():
+    cells = (style.format(values[name]) if name in values else "-" for name in models)
+    print(f"{title:<42}" + "".join(f"{cell:>13}" for cell in cells))
+
+# %%
+# One picture
+# -----------
+# Held-out images, one of each digit, and what PCA and the autoencoder make of them; then codes of two numbers, PCA's
+# and the autoencoder's, coloured by digit.
+
+flat = AutoencoderTransformer(2, random_state=0).fit(X_train)
+one_of_each = [int(np.flatnonzero(y_test == digit)[0]) for digit in range(10)]
+
+figure = plt.figure(figsize=(9, 8), layout="constrained")
+top, bottom = figure.subfigures(2, 1, height_ratios=[3, 5])
+ReconstructionDisplay.from_estimator(
+    models["Autoencoder"], X_test, X_train=X_train, indices=one_of_each, names="Autoencoder", ax=top.subplots()
+)
+LatentSpaceDisplay.from_estimator(flat, X_test, y_test, X_train=X_train, names="Autoencoder", ax=bottom.subplots(1, 2))
+top.suptitle("Held-out digits rebuilt from 10 numbers")
+bottom.suptitle("Held-out digits as 2 numbers")
+figure.savefig("quickstart.png", dpi=100)
+print("\nsaved quickstart.png")
