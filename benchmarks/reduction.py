@@ -221,7 +221,7 @@ def make_default(n_components: int, **parameters):
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 splits instead of 5")
+    parser.add_argument("--quick", action="store_true", help="2 splits instead of 5; printed only")
     parser.add_argument("--panel", choices=PANELS, default="main", help="which tables; the two panels are disjoint")
     parser.add_argument("--tables", default="", help="names, comma-separated, of either panel")
     parser.add_argument("--components", default="", help="sizes of the code, comma-separated")
@@ -237,6 +237,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the command."""
     args, clock = arguments(), Clock()
+    # Pages hold what the defaults do: experiments are only printed.
+    write = not (args.no_write or args.quick or args.parameters or args.tables or args.components)
     make = partial(make_default, **parse_parameters(args.parameters))
     components = [int(n) for n in args.components.split(",") if n] or ([2] if args.training else list(COMPONENTS))
     names = [name for name in args.tables.split(",") if name] or (TRAINING if args.training else PANELS[args.panel])
@@ -246,7 +248,7 @@ def main() -> None:
         header = ("table", "scale", "components", "training error", "PCA's", "ratio")
         worst = gate_rows([("training error / PCA's, worst", max(row[-1] for row in rows), "<=", 1 + 1e-6)])
         sections = [("", markdown_table(header, rows)), ("Gate", markdown_table(GATE_HEADER, worst))]
-        report("reduction_training", "Training error beside PCA's", sections, clock, write=not args.no_write)
+        report("reduction_training", "Training error beside PCA's", sections, clock, write=write)
         return
     n_splits = 2 if args.quick else 5
     options = {"scaled": not args.unscaled, "n_jobs": args.jobs}
@@ -261,8 +263,8 @@ def main() -> None:
         header = ("reducer", "error / PCA's", "worst", "logistic", "worst", "5-NN", "worst", "seconds")
         rows = peer_rows(results, tables, components, n_splits, **options)
         sections.insert(1, ("Beside others, over tables", markdown_table(header, rows)))
-    name = "reduction" if args.panel == "main" else f"reduction_{args.panel}"
-    report(name, "Dimension reduction beside PCA", sections, clock, write=not args.no_write)
+    name = "_".join(["reduction", *([args.panel] * (args.panel != "main")), *(["unscaled"] * args.unscaled)])
+    report(name, "Dimension reduction beside PCA", sections, clock, write=write)
 
 
 if __name__ == "__main__":
