@@ -115,7 +115,8 @@ for title, (values, style) in table.items():
 flat = AutoencoderTransformer(2, random_state=0).fit(X_train)
 one_of_each = [int(np.flatnonzero(y_test == digit)[0]) for digit in range(10)]
 
-figure = plt.figure(figsize=(9, 8), layout="constrained")
+figure = plt.figure(figsize=(9, 7.5), layout="constrained")
+figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
 top, bottom = figure.subfigures(2, 1, height_ratios=[3, 5])
 ReconstructionDisplay.from_estimator(
     models["Autoencoder"], X_test, X_train=X_train, indices=one_of_each, names="Autoencoder", ax=top.subplots()

@@ -29,7 +29,7 @@ def dense(X) -> np.ndarray:
     return array
 
 
-def named_estimators(estimators, names) -> dict[str, Any]:
+def named_estimators(estimators, names, *, reserved=()) -> dict[str, Any]:
     """Fitted estimators by name; classes that occur twice are numbered."""
     if not isinstance(estimators, list | tuple):
         estimators = [estimators]
@@ -42,6 +42,8 @@ def named_estimators(estimators, names) -> dict[str, Any]:
         names = [names]
     if len(set(names)) != len(estimators):
         raise ValueError(f"names={list(names)!r} must hold {len(estimators)} different names, one an estimator.")
+    if clash := set(names) & set(reserved):
+        raise ValueError(f"The name {clash.pop()!r} is the display's own; give others by names=.")
     return dict(zip(names, estimators, strict=True))
 
 

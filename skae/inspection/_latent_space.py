@@ -93,7 +93,7 @@ class LatentSpaceDisplay:
         LatentSpaceDisplay
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        estimators = named_estimators(estimator, names)
+        estimators = named_estimators(estimator, names, reserved=["PCA"] if pca else [])
         codes = {}
         if pca:
             linear = fit_pca(X if X_train is None else X_train, max(components) + 1)

@@ -46,7 +46,7 @@ class ReconstructionDisplay:
     >>> ae = AutoencoderTransformer(10, max_iter=3, random_state=0).fit(X)
     >>> display = ReconstructionDisplay.from_estimator(ae, X, n_images=6)
     >>> list(display.rows)
-    ['original', 'PCA', 'AutoencoderTransformer']
+    ['Original', 'PCA', 'AutoencoderTransformer']
     """
 
     def __init__(self, rows, *, image_shape=None):
@@ -98,14 +98,16 @@ class ReconstructionDisplay:
         ReconstructionDisplay
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        estimators = named_estimators(estimator, names)
+        estimators = named_estimators(estimator, names, reserved=["Original", "PCA"] if pca else ["Original"])
         shown = _safe_indexing(X, np.arange(min(n_images, X.shape[0])) if indices is None else np.asarray(indices))
-        rows = {"original": dense(shown)}
+        rows = {"Original": dense(shown)}
         if pca:
             sizes = sorted({made.transform(shown).shape[1] for made in estimators.values()})
             for size in sizes:
                 linear = fit_pca(X if X_train is None else X_train, size)
-                rows["PCA" if len(sizes) == 1 else f"PCA, {size}"] = linear[-1].inverse_transform(linear.transform(dense(shown)))
+                rows["PCA" if len(sizes) == 1 else f"PCA, {size}"] = linear[-1].inverse_transform(
+                    linear.transform(dense(shown))
+                )
         rows |= {name: _reconstruct(made, shown) for name, made in estimators.items()}
         return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
