@@ -31,8 +31,8 @@ class Point(BaseEstimator):
         return encoded
 
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
-        """Whether PCA minimises a linear model's squared error: it does."""
-        return True
+        """Whether PCA minimises a linear model's loss: it does, if that is squared error alone."""
+        return not learnt_scale
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """What is minimised, by name, each of shape (n_rows,)."""

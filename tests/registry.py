@@ -1,0 +1,137 @@
+"""One list of each kind of part: append an entry, and every shared property is tested on it.
+
+Tests that draw random numbers do so with a fixed seed, so that they pass always or never.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from skae import (
+    LBFGS,
+    SGD,
+    VAE,
+    AdamW,
+    AutoencoderTransformer,
+    Bernoulli,
+    Contraction,
+    DenoisingAE,
+    DenseNetwork,
+    Gaussian,
+    GaussianCode,
+    GaussianNoise,
+    LaplaceCode,
+    LogisticPCA,
+    Masking,
+    Poisson,
+    SaltAndPepper,
+    StudentT,
+    Swap,
+)
+from skae.model.corruptions import CallableCorruption
+from skae.model.scaling import Columns, Scaling
+
+
+def real(n: int, p: int, seed: int = 0) -> np.ndarray:
+    """Correlated rows, off centre and of different scales."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3)) @ rng.standard_normal((3, p)) + 0.5 * rng.standard_normal((n, p))
+    return X * np.linspace(0.5, 3.0, p) + np.arange(p)
+
+
+def shares(n: int, p: int, seed: int = 0) -> np.ndarray:
+    """Values between 0 and 1."""
+    return 1 / (1 + np.exp(-0.5 * (real(n, p, seed) - np.arange(p))))
+
+
+def counts(n: int, p: int, seed: int = 0) -> np.ndarray:
+    """Counts as floats."""
+    return np.random.default_rng(seed).poisson(1 + 5 * shares(n, p, seed)).astype(float)
+
+
+class Example(NamedTuple):
+    """A likelihood part and a function that makes rows it can score."""
+
+    part: object
+    rows: object
+
+
+LIKELIHOODS = {
+    "gaussian": Example(Gaussian(), real),
+    "gaussian-fixed": Example(Gaussian(scale=2.5), real),
+    "gaussian-shared": Example(Gaussian(scale="shared"), real),
+    "gaussian-columns": Example(Gaussian(scale="columns"), real),
+    "student_t": Example(StudentT(df=3), real),
+    "student_t-fixed": Example(StudentT(df=5, scale=1.5), real),
+    "student_t-columns": Example(StudentT(scale="columns"), real),
+    "bernoulli": Example(Bernoulli(), shares),
+    "bernoulli-bounds": Example(Bernoulli(bounds=(-40, 60)), real),
+    "bernoulli-auto": Example(Bernoulli(bounds="auto"), real),
+    "poisson": Example(Poisson(), counts),
+}
+CORRUPTIONS = {
+    "gaussian": GaussianNoise(0.4),
+    "gaussian-absolute": GaussianNoise(2.0, relative=False),
+    "gaussian-range": GaussianNoise((0.1, 1.0)),
+    "masking": Masking(0.3),
+    "masking-mean": Masking(0.3, fill="mean"),
+    "salt_and_pepper": SaltAndPepper(0.4),
+    "swap": Swap(0.3),
+    "callable": CallableCorruption(lambda X: X[:, ::-1]),
+}
+PENALTIES = {"laplace": LaplaceCode(0.1), "gaussian": GaussianCode(0.1), "contraction": Contraction(0.1)}
+NETWORKS = {
+    "linear": DenseNetwork(()),
+    "one": DenseNetwork((7,), "tanh"),
+    "deep": DenseNetwork((8, 6), "relu"),
+    "tied": DenseNetwork((8, 6), tied=True),
+    "tied-linear": DenseNetwork((), tied=True),
+    "dropout": DenseNetwork((8,), dropout=0.2, input_dropout=0.1),
+}
+OPTIMIZERS = {"adamw": AdamW(), "sgd": SGD(), "lbfgs": LBFGS()}
+SMALL = {"max_iter": 3, "random_state": 0}
+ESTIMATORS = {
+    "AutoencoderTransformer": AutoencoderTransformer(2, hidden_layer_sizes=(8,), **SMALL),
+    "LogisticPCA": LogisticPCA(2, **SMALL),
+    "DenoisingAE": DenoisingAE(2, hidden_layer_sizes=(8,), **SMALL),
+    "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
+}
+
+
+def columns_of(X: np.ndarray, likelihood) -> Columns:
+    """Mean and variance of the network's input, and the bounds of X."""
+    X = torch.tensor(X, dtype=torch.float64)
+    Z = likelihood.network_input(X)
+    return Columns(Z.mean(0), Z.var(0, correction=0), X.amin(0), X.amax(0))
+
+
+def scaling_of(X: np.ndarray, likelihood=None) -> Scaling:
+    """The scaling of a fit to X."""
+    likelihood = likelihood or Gaussian()
+    return Scaling(likelihood, columns_of(X, likelihood))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A private generator."""
+    return torch.Generator().manual_seed(seed)
+
+
+def over(entries: dict):
+    """Keyword arguments for `pytest.mark.parametrize` over the entries of a registry."""
+    return {"argvalues": list(entries.values()), "ids": list(entries)}
+
+
+def state_of(estimator) -> dict[str, np.ndarray]:
+    """The weights of a fitted estimator, by name."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in estimator.model_.state_dict().items()}
+
+
+def assert_same_state(one, other) -> None:
+    """The weights of two fitted estimators are bit-identical."""
+    one, other = state_of(one), state_of(other)
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)

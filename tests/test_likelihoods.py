@@ -1,0 +1,178 @@
+"""Likelihoods against torch.distributions, autograd and scipy."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from registry import LIKELIHOODS, columns_of, generator, over, real, scaling_of
+from sklearn.base import clone
+
+from skae import VAE, AutoencoderTransformer, Bernoulli, Gaussian, StudentT
+
+P = 4
+SLOPED = {name: example for name, example in LIKELIHOODS.items() if hasattr(example.part, "slope")}
+
+
+def _entries(example, variational=False, dtype=torch.float64):
+    """Decoder outputs, targets and extras as in a fit."""
+    X = example.rows(30, P)
+    scaling = scaling_of(X, example.part)
+    eta = torch.randn(30, P, generator=generator(), dtype=dtype)
+    target = scaling.target(torch.tensor(X, dtype=dtype))
+    extras = example.part.extras(P, variational, float(scaling.columns.spread))
+    return eta, target, {name: value.to(dtype) - 0.1 for name, (value, _) in extras.items()}
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_log_prob_is_that_of_torch_distributions(example):
+    eta, target, extras = _entries(example)
+    expected = example.part.distribution(eta, extras).log_prob(target)
+    torch.testing.assert_close(example.part.log_prob(eta, target, extras), expected)
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_mean_is_that_of_the_distribution(example):
+    eta, _, extras = _entries(example)
+    torch.testing.assert_close(example.part.mean(eta), example.part.distribution(eta, extras).mean)
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_draws_have_the_mean_and_variance_of_the_distribution(example):
+    eta, _, extras = _entries(example)
+    eta = eta[:1].clamp(-2, 2)
+    n = 40000
+    draws = example.part.sample(eta.expand(n, P), extras, generator())
+    distribution = example.part.distribution(eta, extras)
+    # Five standard errors of the mean; the variance of a t with 3 degrees of freedom has none.
+    error = 5 * (distribution.variance / n).sqrt()
+    assert ((draws.mean(0) - distribution.mean).abs() < error).all()
+    if not (hasattr(example.part, "df") and example.part.df <= 4):
+        torch.testing.assert_close(draws.var(0), distribution.variance[0], rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("example", **over(SLOPED))
+def test_slope_is_the_gradient_of_minus_the_log_prob(example):
+    eta, target, extras = _entries(example)
+    eta.requires_grad_()
+    (expected,) = torch.autograd.grad(-example.part.log_prob(eta, target, extras).sum(), eta)
+    torch.testing.assert_close(example.part.slope(eta.detach(), target, extras), expected)
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_log_prob_has_gradients_where_numbers_are_extreme(example):
+    eta, target, extras = _entries(example, dtype=torch.float32)
+    eta = (1e4 * eta).requires_grad_()
+    log_prob = example.part.log_prob(eta, target, extras)
+    (gradient,) = torch.autograd.grad(log_prob.sum(), eta)
+    assert torch.isfinite(log_prob).all() and torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_units_there_and_back(example):
+    X = example.rows(20, P)
+    scaling = scaling_of(X, example.part)
+    x = torch.tensor(X)
+    input, observed = scaling.input(x)
+    assert observed is None
+    np.testing.assert_allclose(scaling.from_input(input), X, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(scaling.from_target(scaling.target(x)), X, rtol=1e-9, atol=1e-9)
+    # One scale for all columns: the mean of the variances is one.
+    assert float(input.mean(0).abs().max()) < 1e-9
+    assert float(input.var(0, correction=0).mean()) == pytest.approx(1)
+
+
+def _scipy_log_density(part, X, mean, model):
+    """log p(x | z) of each row in the data's units, by scipy, from the expected rows."""
+    extras = {name: value.detach().double().numpy() for name, value in model.extras.items()}
+    unit = float(model.scaling.columns.spread)
+    name = type(part).__name__
+    if name == "Gaussian":
+        return scipy.stats.norm(mean, unit * np.exp(extras["log_scale"])).logpdf(X)
+    if name == "StudentT":
+        return scipy.stats.t(part.df, mean, unit * np.exp(extras["log_scale"])).logpdf(X)
+    if name == "Poisson":
+        return scipy.stats.poisson(mean).logpmf(X)
+    location, scale = (c.numpy() for c in part.target_affine(model.scaling.columns))
+    x, r = (X - location) / scale, (mean - location) / scale
+    return x * np.log(r) + (1 - x) * np.log1p(-r)
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_score_samples_is_the_density_in_the_units_of_the_data(example, gaps):
+    X = example.rows(60, P)
+    ae = AutoencoderTransformer(
+        2, hidden_layer_sizes=(6,), likelihood=clone(example.part), max_iter=3, early_stopping=False, random_state=0
+    ).fit(X)
+    if gaps:
+        X = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
+    entries = _scipy_log_density(ae.likelihood, X, ae.reconstruct(X), ae.model_)
+    scores = ae.score_samples(X)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, np.nansum(entries, axis=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_loss_is_minus_the_mean_score(example):
+    """One full batch at the start: the loss before the first update is that of the start."""
+    X = example.rows(60, P).astype(np.float32)
+    options = {"likelihood": clone(example.part), "max_iter": 1, "early_stopping": False, "batch_size": 60}
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), learning_rate=1e-30, random_state=0, **options).fit(X)
+    assert ae.loss_curve_[0] == pytest.approx(-ae.score(X), rel=1e-4)
+
+
+def test_squared_error_is_what_the_default_measures():
+    X = real(60, P)
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=3, random_state=0).fit(X)
+    unit = float(ae.model_.scaling.columns.spread)
+    error = ((X - ae.reconstruct(X)) ** 2).sum(1)
+    scale = float(np.exp(ae.model_.extras["log_scale"].item())) * unit
+    assert scale == pytest.approx(1, rel=1e-6)
+    np.testing.assert_allclose(ae.score_samples(X), -0.5 * error - P * 0.5 * np.log(2 * np.pi), rtol=1e-5)
+
+
+def test_a_learnt_scale_is_the_residual_standard_deviation():
+    X = real(300, P)
+    options = {"hidden_layer_sizes": (), "optimizer": "lbfgs", "max_iter": 20, "early_stopping": False}
+    ae = AutoencoderTransformer(2, likelihood=Gaussian(scale="shared"), random_state=0, **options).fit(X)
+    learnt = np.exp(ae.model_.extras["log_scale"].item()) * float(ae.model_.scaling.columns.spread)
+    assert learnt == pytest.approx((X - ae.reconstruct(X)).std(), rel=0.01)
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_samples_of_a_vae_have_the_moments_of_the_data(example):
+    X = example.rows(400, P)
+    vae = VAE(2, hidden_layer_sizes=(), likelihood=clone(example.part), max_iter=30, random_state=0).fit(X)
+    draws = vae.sample(4000, random_state=0)
+    assert draws.shape == (4000, P)
+    spread = X.std(0)
+    assert (np.abs(draws.mean(0) - X.mean(0)) < 0.35 * spread).all()
+
+
+@pytest.mark.parametrize("part", [Gaussian(scale=-1), StudentT(scale=-1)])
+def test_scales_are_positive(part):
+    with pytest.raises(ValueError, match=r"\(scale=-1\): use a positive number"):
+        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
+
+
+def test_bounds_are_a_pair_in_order():
+    part = Bernoulli(bounds=(1, 0))
+    with pytest.raises(ValueError, match=r"use 'auto' or a pair \(low, high\) with low < high"):
+        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
+
+
+def test_degrees_of_freedom_are_positive():
+    part = StudentT(df=0)
+    with pytest.raises(ValueError, match="degrees of freedom must be positive"):
+        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_linear_start_rebuilds_the_mean(example):
+    X = example.rows(500, P)
+    bias, slope = example.part.linear_start(columns_of(X, example.part))
+    rebuilt = scaling_of(X, example.part).from_target(example.part.mean(bias))
+    # Counts start at the geometric mean of one plus them.
+    expected = np.expm1(np.log1p(X).mean(0)) if type(example.part).__name__ == "Poisson" else X.mean(0)
+    np.testing.assert_allclose(rebuilt, expected, rtol=1e-6, atol=1e-6)
+    assert (slope > 0).all()
