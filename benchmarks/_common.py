@@ -62,7 +62,9 @@ def parse_parameters(text: str) -> dict:
     import skae
 
     names = {name: getattr(skae, name) for name in skae.__all__}
-    return eval(f"dict({text})", {"__builtins__": {}}, names) if text.strip() else {}  # the user's own command line
+    return (
+        eval(f"dict({text})", {"__builtins__": {"dict": dict}}, names) if text.strip() else {}
+    )  # the user's own command line
 
 
 class Clock:

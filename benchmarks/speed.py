@@ -219,7 +219,7 @@ def main() -> None:
         sections += made
         gates += held
     if args.only in (None, "transform"):
-        section, held = transform_section(20_000 if args.quick else 100_000, min(n_rounds, 11))
+        section, held = transform_section(20_000 if args.quick else 100_000, min(n_rounds, 7))
         sections.append(section)
         gates += held
     if args.only in (None, "latency"):
