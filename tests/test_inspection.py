@@ -221,11 +221,13 @@ def test_each_class_has_the_same_colour_in_all_panels(iris):
     assert len(set(colours[0])) == 3
 
 
-def test_a_quantity_has_a_colour_bar(iris):
-    X, _ = iris
-    display = LatentSpaceDisplay.from_estimator(PCA(2).fit(X), X, X[:, 0], pca=False)
+@pytest.mark.parametrize("kind", ["float", "many integers"])
+def test_a_quantity_has_a_colour_bar(iris, kind):
+    X, y = iris
+    quantity = y.astype(float) if kind == "float" else np.arange(len(X))
+    display = LatentSpaceDisplay.from_estimator(PCA(2).fit(X), X, quantity, pca=False)
     (points,) = display.scatters_["PCA"]
-    assert_array_equal(points.get_array(), X[:, 0])
+    assert_array_equal(points.get_array(), quantity)
     assert len(display.figure_.axes) == 2
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.multiclass import type_of_target
 
 from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
 
@@ -20,7 +19,8 @@ class LatentSpaceDisplay:
     codes : dict of str to array-like of shape (n_samples, 2)
         Codes of the same rows, by the name of what made them: a panel each.
     y : array-like of shape (n_samples,), default=None
-        Colours of the points: up to 20 classes, or a quantity. None takes one colour.
+        Colours of the points: up to 20 classes (integers or strings), or a quantity (floats). None
+        takes one colour.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class LatentSpaceDisplay:
         X : array-like of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,), default=None
-            Colours of the points: up to 20 classes, or a quantity.
+            Colours of the points: up to 20 classes (integers or strings), or a quantity (floats).
         X_train : array-like of shape (n_train_samples, n_features), default=None
             What PCA is fitted to; None takes X.
         components : pair of int, default=(0, 1)
@@ -150,8 +150,8 @@ class LatentSpaceDisplay:
 
     @property
     def _has_classes(self) -> bool:
-        kind = type_of_target(self.y)
-        return kind in ("binary", "multiclass") and len(np.unique(self.y)) <= MAX_CLASSES
+        y = np.asarray(self.y)
+        return y.dtype.kind != "f" and len(np.unique(y)) <= MAX_CLASSES
 
     def _key(self, axes) -> None:
         """Add the legend of the classes, or the colour bar of the quantity, once for all panels."""
