@@ -2,6 +2,9 @@
 
 import os
 
+# Before scipy is imported: scikit-learn's checks of array-API input are skipped without it.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import matplotlib
 import numpy as np
 import pytest
