@@ -61,10 +61,8 @@ def parse_parameters(text: str) -> dict:
     """Parameters from "key=value, key=value"; values are Python expressions, and public names of skae are known."""
     import skae
 
-    names = {name: getattr(skae, name) for name in skae.__all__}
-    return (
-        eval(f"dict({text})", {"__builtins__": {"dict": dict}}, names) if text.strip() else {}
-    )  # the user's own command line
+    names = {name: getattr(skae, name) for name in skae.__all__} | {"dict": dict}
+    return eval(f"dict({text})", {"__builtins__": {}}, names)  # the user's own command line
 
 
 class Clock:
