@@ -205,15 +205,19 @@ class CallableCorruption(Corruption):
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
-        made = np.asarray(self.function(scaling.from_input(x).cpu().numpy()))
+        given = scaling.from_input(x).cpu().numpy()
+        # The function may write into its argument, and return a view or other numbers than floats.
+        made = np.array(self.function(given.copy()), dtype=given.dtype)
         if made.shape != tuple(x.shape):
             raise ValueError(
                 f"The corruption returned shape {made.shape} for rows of shape {tuple(x.shape)}; it must keep the shape."
             )
         if not np.isfinite(made).all():
             raise ValueError("The corruption returned NaN or infinity; it must return finite values.")
-        rows, _ = scaling.input(torch.as_tensor(made, dtype=x.dtype, device=x.device))
-        return Corrupted(rows, rows != x)
+        rows, _ = scaling.input(torch.from_numpy(made).to(x.device))
+        # By the data's units, because the way there and back rounds.
+        changed = torch.from_numpy(made != given).to(x.device)
+        return Corrupted(torch.where(changed, rows, x), changed)
 
 
 CORRUPTIONS = {"gaussian": GaussianNoise, "masking": Masking, "salt_and_pepper": SaltAndPepper, "swap": Swap}
