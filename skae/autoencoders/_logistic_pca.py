@@ -34,8 +34,8 @@ class LogisticPCA(BaseAutoencoder):
         Rows of a batch.
     learning_rate : float or "auto", default="auto"
         First learning rate; "auto" is the optimizer's own.
-    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
-        How the loss is minimised.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="lbfgs"
+        How the loss is minimised. L-BFGS sees all rows at each step; "adamw" suits millions of rows.
     early_stopping : bool or EarlyStopping, default=True
         Whether held-out rows decide when to stop.
     warm_start : bool, default=False
@@ -102,7 +102,7 @@ class LogisticPCA(BaseAutoencoder):
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
-        optimizer="adamw",
+        optimizer="lbfgs",
         early_stopping=True,
         warm_start=False,
         device="auto",

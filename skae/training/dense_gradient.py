@@ -36,7 +36,7 @@ class DenseGradient:
     """
 
     def __init__(self, model: Autoencoder):
-        self.model = model
+        self.model, self.extras = model, model.extras
         self.encoder, self.decoder = _path(model.encoder), _path(model.decoder)
 
     @staticmethod
@@ -58,7 +58,7 @@ class DenseGradient:
         x, condition, model = step.seen, step.condition, step.model
         code, encoder_trace = self.encoder.forward(x if condition is None else torch.cat([x, condition], dim=1))
         eta, decoder_trace = self.decoder.forward(code)
-        slope = model.likelihood.slope(eta, step.target, model.extras)
+        slope = model.likelihood.slope(eta, step.target, self.extras)
         if step.observed is not None:
             slope = slope * step.observed
         slope = slope * (weight if isinstance(weight, float) else weight[:, None])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
+from torch import Tensor
 
 from skae.training.batches import Rows
-from skae.training.trainer import Trainer, evaluate
+from skae.training.trainer import Trainer, row_losses
 
 
 class EarlyStopping(BaseEstimator):
@@ -42,7 +44,10 @@ class EarlyStopping(BaseEstimator):
 
 
 def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple[int, list[float]]:
-    """The number of epochs with the lowest held-out loss, summed over folds that train side by side.
+    """The number of epochs after which the held-out rows of folds that train side by side gain no more.
+
+    That is the first look whose mean loss is within one standard error of the best look's, by the
+    differences of each row's losses: what is not clearly better is not worth leaving PCA for.
 
     Parameters
     ----------
@@ -57,17 +62,27 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
         Mean held-out loss at the start and at each look.
     """
     plan = folds[0][0].plan
-    n_rows = sum(held.n_rows for _, _, held in folds)
 
-    def look() -> float:
-        return sum(evaluate(t.model, held, plan.batch_size) * held.n_rows for t, _, held in folds) / n_rows
+    def look() -> tuple[Tensor, Tensor]:
+        losses, weights = zip(*(row_losses(t.model, held, plan.batch_size) for t, _, held in folds), strict=True)
+        return torch.cat(losses), torch.cat(weights)
 
-    curve, epoch = [look()], 0
+    losses, weights = look()
+    looks, weights, epoch = [losses], weights / weights.sum(), 0
+    curve = [float(losses @ weights)]
     while epoch < plan.n_epochs and len(curve) - 1 - int(np.argmin(curve)) < patience:
         n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
         for trainer, rows, _ in folds:
             for _ in range(n_epochs):
                 trainer.run_epoch(rows)
         epoch += n_epochs
-        curve.append(look())
-    return min(int(np.argmin(curve)) * plan.evaluate_every, plan.n_epochs), curve
+        looks.append(look()[0])
+        curve.append(float(looks[-1] @ weights))
+    best = looks[int(np.argmin(curve))]
+    for index, losses in enumerate(looks):
+        excess = losses - best
+        mean = excess @ weights
+        standard_error = ((excess - mean).square() @ weights / len(excess)).sqrt()
+        if mean <= standard_error:
+            break
+    return min(index * plan.evaluate_every, plan.n_epochs), curve

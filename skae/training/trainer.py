@@ -249,16 +249,22 @@ class _Best:
                 player.flat.values.copy_(weights)
 
 
-@torch.no_grad()
 def evaluate(model: Autoencoder, rows: Rows, batch_size: int) -> float:
-    """Mean loss of the rows without dropout; where the objective is random, with the same noise each time."""
+    """Mean loss of the rows, by `row_losses`."""
+    losses, weights = row_losses(model, rows, batch_size)
+    return float(losses @ weights / weights.sum())
+
+
+@torch.no_grad()
+def row_losses(model: Autoencoder, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Loss and weight of each row, without dropout; where the objective is random, with the same noise each time."""
     model.eval()
     random = model.corruption is not None or model.posterior.variational
     generator = torch.Generator(device=rows.device).manual_seed(0) if random else None
-    total = torch.zeros((), dtype=torch.float64, device=rows.device)
+    losses, weights = [], []
     for batch in rows.epoch(max(batch_size, 1024)):
         step = Step(model, batch.input, batch.target, batch.observed, generator=generator)
-        loss = sum(step.terms.values())
-        total += loss.sum() if batch.weight is None else loss @ batch.weight
+        losses.append(sum(step.terms.values()))
+        weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight)
     model.train()
-    return float(total) / rows.n_rows
+    return torch.cat(losses).double(), torch.cat(weights).double()
