@@ -160,9 +160,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
-            if not weight.all():
-                X, weight = X[weight > 0], weight[weight > 0]
-        return RawRows(X, weight)
+        raw = RawRows(X, weight)
+        return raw if weight is None or weight.all() else raw.subset(np.flatnonzero(weight))
 
     def _validate(self, X, *, reset: bool):
         """Check X as scikit-learn does; memory maps stay on disk and are checked by chunk."""

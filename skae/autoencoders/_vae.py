@@ -261,9 +261,12 @@ class VAE(BaseAutoencoder):
             return model.scaling.from_target(target).cpu().numpy()
 
     def _after_fit(self, raw):
-        sums = torch.zeros(3, self.n_components_, dtype=torch.float64)
-        for _, step in self._steps(raw, self.model_):
-            kl = self.model_.posterior.kl_divergence(step.encoded)
-            sums += torch.stack([kl.sum(0), step.code.sum(0), step.code.square().sum(0)]).double().cpu()
-        kl, mean, square = (sums / raw.n_rows).numpy()
+        sums, total = torch.zeros(3, self.n_components_, dtype=torch.float64), 0.0
+        for start, step in self._steps(raw, self.model_):
+            kl, code = self.model_.posterior.kl_divergence(step.encoded), step.code
+            weight = raw.take_weight(slice(start, start + len(code)))
+            weight = torch.ones(len(code)).double() if weight is None else weight
+            sums += weight @ torch.stack([kl, code, code.square()]).double().cpu()
+            total += float(weight.sum())
+        kl, mean, square = (sums / total).numpy()
         return {"kl_by_component_": kl, "active_units_": int((square - mean**2 > 0.01).sum())}

@@ -169,15 +169,11 @@ class Rows:
         Whole chunks are gathered and then sliced, so that a small batch costs one view.
         """
         n = self.n_rows
-        if generator is None and self._resident is not None:
+        shuffled = generator is not None and batch_size < n
+        if not shuffled and self._resident is not None:
             yield from self._slices(self._resident, batch_size)
             return
-        order = None
-        if generator is not None and (batch_size < n or self._resident is None):
-            order = torch.randperm(n, generator=generator, device=self.device)
-        elif self._resident is not None:
-            yield self._resident
-            return
+        order = torch.randperm(n, generator=generator, device=self.device) if shuffled else None
         step = batch_size * max(1, self.raw.chunk_rows // batch_size)
         for start in range(0, n, step):
             stop = min(start + step, n)
