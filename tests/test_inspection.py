@@ -14,7 +14,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import VAE, AutoencoderTransformer
+from skae import VAE, AutoencoderTransformer, EarlyStopping
 from skae.inspection import LatentSpaceDisplay, LossCurveDisplay, ReconstructionDisplay
 
 DISPLAYS = [LossCurveDisplay, ReconstructionDisplay, LatentSpaceDisplay]
@@ -28,7 +28,7 @@ def autoencoder(digits):
 
 @pytest.fixture(scope="module")
 def vae(digits):
-    return VAE(3, max_iter=4, early_stopping=True, random_state=0).fit(digits)
+    return VAE(3, max_iter=4, early_stopping=EarlyStopping(n_folds=0), random_state=0).fit(digits)
 
 
 def pixels(display, name):

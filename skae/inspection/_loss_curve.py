@@ -50,7 +50,7 @@ class LossCurveDisplay:
     >>> from skae.inspection import LossCurveDisplay
     >>> from sklearn.datasets import load_iris
     >>> X, _ = load_iris(return_X_y=True)
-    >>> vae = VAE(2, max_iter=3, random_state=0).fit(X)
+    >>> vae = VAE(2, max_iter=3, early_stopping=False, random_state=0).fit(X)
     >>> display = LossCurveDisplay.from_estimator(vae)
     >>> sorted(display.term_lines_)
     ['kl_divergence', 'negative_log_likelihood']
