@@ -122,7 +122,9 @@ class Trainer:
         except KeyboardInterrupt:
             self.interrupted = True
             warnings.warn(
-                f"Training was interrupted in epoch {self.epoch + 1}; the model so far is kept.", UserWarning, stacklevel=2
+                f"Training was interrupted in epoch {self.epoch + 1}; the model so far is kept.",
+                UserWarning,
+                stacklevel=2,
             )
         best.restore()
         return self.history
@@ -197,6 +199,9 @@ class Trainer:
                 return sum(sums.values()) * player.loss_scale / rows.n_rows
 
             player.optimizer.step(closure)
+            if not torch.equal(self.generator.get_state(), state):
+                # The next epoch has other noise: what was learnt of the curvature is of another function.
+                player.optimizer.state.clear()
 
     def _record(self, sums: dict[str, Tensor], n_rows: int) -> None:
         names = list(sums)
@@ -259,7 +264,7 @@ def evaluate(model: Autoencoder, rows: Rows, batch_size: int) -> float:
 def row_losses(model: Autoencoder, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor]:
     """Loss and weight of each row, without dropout; where the objective is random, with the same noise each time."""
     model.eval()
-    random = model.corruption is not None or model.posterior.variational
+    random = model.corruption is not None or model.posterior.variational or bool(model.penalties)
     generator = torch.Generator(device=rows.device).manual_seed(0) if random else None
     losses, weights = [], []
     for batch in rows.epoch(max(batch_size, 1024)):
