@@ -279,6 +279,13 @@ def test_warm_start_goes_on(estimator):
     assert_same_state(cold, cold.fit(X))
 
 
+def test_a_linear_autoencoder_goes_on_to_other_rows():
+    X, other = real(200, P), real(200, P, seed=1)
+    ae = AutoencoderTransformer(2, warm_start=True, max_iter=30, **FREE | {"hidden_layer_sizes": ()}).fit(X)
+    before = ae.score(other)
+    assert ae.fit(other).score(other) > before
+
+
 def test_terms_by_epoch():
     vae = VAE(2, max_iter=4, **FREE).fit(real(60, P))
     assert set(vae.loss_terms_) == {"negative_log_likelihood", "kl_divergence"}
