@@ -7,7 +7,7 @@ from skae.autoencoders._vae import VAE
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
 from skae.model.networks import DenseNetwork
-from skae.model.penalties import Contraction, GaussianCode, LaplaceCode
+from skae.model.penalties import Anchor, Contraction, GaussianCode, LaplaceCode
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import LBFGS, SGD, AdamW
 
@@ -18,6 +18,7 @@ __all__ = [
     "SGD",
     "VAE",
     "AdamW",
+    "Anchor",
     "AutoencoderTransformer",
     "Bernoulli",
     "Contraction",

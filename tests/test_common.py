@@ -1,6 +1,5 @@
 """Every estimator through every shared check."""
 
-import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.utils import estimator_checks as checks

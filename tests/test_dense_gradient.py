@@ -8,7 +8,18 @@ import torch
 from registry import LIKELIHOODS, generator, over
 from sklearn.base import clone
 
-from skae import AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, GaussianNoise, LaplaceCode, Masking
+from skae import (
+    AdamW,
+    Anchor,
+    AutoencoderTransformer,
+    Contraction,
+    DenoisingAE,
+    DenseNetwork,
+    GaussianCode,
+    GaussianNoise,
+    LaplaceCode,
+    Masking,
+)
 from skae.model.autoencoder import Autoencoder
 from skae.model.step import Step
 from skae.training.dense_gradient import BACKWARD, DenseGradient
@@ -42,7 +53,7 @@ def _model_and_rows(example, activation="tanh", init="pca", condition="plain", g
 
 def _assert_same_gradient(model: Autoencoder, prepared, weight):
     by_hand = DenseGradient(model)(Step(model, *prepared, generator=generator(1)), weight)
-    made = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    made = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
     model.zero_grad()
     terms = Step(model, *prepared, generator=generator(1)).terms
     assert terms.keys() == by_hand.keys()
@@ -50,6 +61,8 @@ def _assert_same_gradient(model: Autoencoder, prepared, weight):
     for name, term in terms.items():
         torch.testing.assert_close(by_hand[name], term.detach(), rtol=1e-5, atol=1e-5)
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         size = float(parameter.grad.abs().max()) + 1e-6
         torch.testing.assert_close(made[name] / size, parameter.grad / size, rtol=0, atol=1e-5, msg=name)
 
@@ -82,6 +95,20 @@ def test_depths(hidden, condition):
         _assert_same_gradient(model, prepared, 1 / N)
 
 
+@pytest.mark.parametrize("penalties", [[LaplaceCode(0.3)], [GaussianCode(0.2)], [Anchor(), LaplaceCode(0.1)]], ids=str)
+@pytest.mark.parametrize("example", **over(COVERED))
+def test_penalties_of_the_code(example, penalties):
+    X = example.rows(N, P)
+    ae = AutoencoderTransformer(3, hidden_layer_sizes=(7, 6), likelihood=clone(example.part), penalties=penalties)
+    model = ae.set_params(max_iter=1, early_stopping=False, random_state=0).fit(X).model_
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator()))
+            parameter.grad = torch.full_like(parameter, 7.0) if parameter.requires_grad else None
+    assert DenseGradient.covers(model, "float32")
+    _assert_same_gradient(model, model.prepare(torch.tensor(X, dtype=torch.float32)), 1 / N)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -92,7 +119,7 @@ def test_depths(hidden, condition):
         {"network": DenseNetwork((7,), input_dropout=0.1)},
         {"likelihood": "student_t"},
         {"likelihood": LIKELIHOODS["gaussian-shared"].part},
-        {"penalties": [LaplaceCode()]},
+        {"penalties": [Contraction()]},
     ],
     ids=str,
 )
@@ -116,7 +143,9 @@ def test_training_is_the_same_by_hand_and_by_autograd(monkeypatch):
     monkeypatch.setattr("skae.training.trainer.DenseGradient", SimpleNamespace(covers=lambda *_: False))
     by_autograd = clone(ae).fit(X)
     np.testing.assert_allclose(by_hand.loss_curve_, by_autograd.loss_curve_, rtol=1e-5)
-    np.testing.assert_allclose(by_hand.transform(X), by_autograd.transform(X), rtol=0, atol=2e-3)
+    codes, expected = by_hand.transform(X), by_autograd.transform(X)
+    # Adam divides rounding errors by their own size where a gradient vanishes, as at PCA.
+    np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-3 * expected.std())
 
 
 def test_the_trainer_takes_the_gradient_by_hand(monkeypatch):

@@ -93,6 +93,7 @@ def test_evaluations_spread_to_the_last_epoch_unless_told():
 
 
 def test_a_term_that_is_the_loss_is_drawn_once(autoencoder):
+    autoencoder.loss_terms_ = {"negative_log_likelihood": autoencoder.loss_curve_}
     display = LossCurveDisplay.from_estimator(autoencoder)
     assert display.term_lines_ == {}
     assert display.validation_line_ is None

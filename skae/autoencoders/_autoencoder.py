@@ -6,6 +6,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.corruptions import CORRUPTIONS, Corruption
+from skae.model.penalties import Anchor
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -36,10 +37,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
         the first loss is PCA's. "random" has no linear path.
-    corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption, callable or None, default=None
-        What is done to a row before the encoder sees it while training; see `DenoisingAE`.
-    penalties : list of Penalty, default=()
-        Penalties beside the likelihood.
+    corruption : str, Corruption, callable or None, default=None
+        "gaussian", "masking", "salt_and_pepper", "swap", a part, or a function of rows: what is
+        done to a row before the encoder sees it while training; see `DenoisingAE`.
+    penalties : list of Penalty or "auto", default="auto"
+        Penalties beside the likelihood. "auto" is `Anchor()` with `init="pca"`: the code stays near
+        PCA's unless leaving it earns a smaller error. An empty list has none, for the smallest
+        error.
     max_iter : int or "auto", default="auto"
         Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
     batch_size : int or "auto", default="auto"
@@ -67,8 +71,10 @@ class AutoencoderTransformer(BaseAutoencoder):
         Size of the code.
     n_iter_ : int
         Epochs run.
-    loss_curve_, validation_loss_curve_ : list of float
-        Mean loss of each epoch, and of the held-out rows.
+    loss_curve_ : list of float
+        Mean loss of each epoch; of the start, where it was kept.
+    validation_loss_curve_, validation_epochs_ : list
+        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
     loss_terms_ : dict of list of float
         The loss by term.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -103,7 +109,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
-        "penalties": ["array-like"],
+        "penalties": ["array-like", StrOptions({"auto"})],
     }
 
     def __init__(
@@ -116,7 +122,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         likelihood="gaussian",
         init="pca",
         corruption=None,
-        penalties=(),
+        penalties="auto",
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -149,4 +155,6 @@ class AutoencoderTransformer(BaseAutoencoder):
         return self.corruption
 
     def _penalty_parts(self):
+        if isinstance(self.penalties, str):
+            return [Anchor()] if self.init == "pca" else []
         return list(self.penalties)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
@@ -193,7 +192,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         except BaseException:
             for name in fitted():
                 delattr(self, name)
-            vars(self).update(before)
+            self.__dict__.update(before)
             raise
 
     def _set_fitted(self, model: Autoencoder, attributes: dict) -> None:
@@ -201,7 +200,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         model.forget_float64()
         self.model_ = model
         self.n_components_ = model.n_components
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
 
     # Using -----------------------------------------------------------------------------------
 
@@ -309,19 +308,19 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
             return float(np.mean(scores))
         return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
 
-    def _scores(self, X, function) -> np.ndarray:
-        scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, np.float64)
+    def _scores(self, X, function, n_copies: int = 1) -> np.ndarray:
+        scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, n_copies)
         return scores[:, 0].astype(np.float64, copy=False)
 
-    def _map_rows(self, X, function, width, dtype=None) -> np.ndarray:
-        """Apply `function(model, step)` to X a chunk at a time."""
+    def _map_rows(self, X, function, width, n_copies: int = 1) -> np.ndarray:
+        """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time."""
         check_is_fitted(self)
         raw = RawRows(self._validate(X, reset=False))
-        dtype = dtype or (np.float32 if raw.X.dtype == np.float32 else np.float64)
+        dtype = np.float32 if raw.X.dtype == np.float32 else np.float64
         out = None
         with torch.inference_mode():
             model = self._model(dtype)
-            for start, step in self._steps(raw, model):
+            for start, step in self._steps(raw, model, n_copies):
                 made = function(model, step).cpu().numpy()
                 if len(made) == raw.n_rows:
                     return made
@@ -331,9 +330,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         return out
 
     @staticmethod
-    def _steps(raw: RawRows, model: Autoencoder):
+    def _steps(raw: RawRows, model: Autoencoder, n_copies: int = 1):
         """Steps of all rows in order, with the index of the first row of each."""
-        size = max(1, CHUNK_ELEMENTS // max(1, raw.n_features))
+        size = max(1, CHUNK_ELEMENTS // max(1, n_copies * raw.n_features))
         parameter = model.reference
         with torch.inference_mode():
             for start in range(0, raw.n_rows, size):
@@ -358,6 +357,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         """The state without the optimizer that `partial_fit` keeps."""
         state = dict(super().__getstate__())
         state.pop("_trainer", None)
+        state.pop("_trainer_settings", None)
         return state
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 
 import numpy as np
@@ -81,8 +80,10 @@ class DenoisingAE(BaseAutoencoder):
         Size of the code.
     n_iter_ : int
         Epochs run.
-    loss_curve_, validation_loss_curve_ : list of float
-        Mean loss of each epoch, and of the held-out rows.
+    loss_curve_ : list of float
+        Mean loss of each epoch; of the start, where it was kept.
+    validation_loss_curve_, validation_epochs_ : list
+        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
     loss_terms_ : dict of list of float
         The loss by term.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -204,16 +205,16 @@ class DenoisingAE(BaseAutoencoder):
         scale = low if scale is None else scale
         if not low <= scale <= high:
             raise ValueError(f"scale={scale!r} is outside of what was trained on, [{low:g}, {high:g}].")
-        unit = float(self.model_.scaling.columns.spread) if noise.relative else 1.0
+        spread = float(self.model_.scaling.columns.spread)
+        sigma = scale * spread if noise.relative else scale
 
         def score(model, step):
             if model.conditioning == "noise_level":
-                level = torch.full_like(step.input[:, :1], math.log(scale) - (0 if noise.relative else math.log(spread)))
-                step.corrupted = Corrupted(step.input, log_level=level)
+                standardised = scale if noise.relative else scale / spread
+                step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], standardised).log())
             rebuilt = model.scaling.from_target(model.likelihood.mean(step.eta))
-            return (rebuilt - model.scaling.from_input(step.input)) / (scale * unit) ** 2
+            return (rebuilt - model.scaling.from_input(step.input)) / sigma**2
 
-        spread = float(self.model_.scaling.columns.spread)
         return self._map_rows(X, score, lambda: self.n_features_in_)
 
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):

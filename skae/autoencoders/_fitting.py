@@ -14,12 +14,13 @@ from skae.model.corruptions import as_corruption
 from skae.model.likelihoods import Gaussian, as_likelihood
 from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
+from skae.model.penalties import Anchor
 from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows, Rows
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
 from skae.training.early_stopping import EarlyStopping, best_length
 from skae.training.optimizers import as_optimizer
-from skae.training.principal_axes import column_moments, principal_axes
+from skae.training.principal_axes import column_bounds, column_moments, principal_axes
 from skae.training.trainer import History, Plan, Trainer
 
 # Axes that are computed where their number is not given.
@@ -59,6 +60,7 @@ class Fitting:
         self.random_state = check_random_state(estimator.random_state)
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
         self.generator = new_generator(self.device, self.random_state)
+        self.fold_curve: list[float] = []
 
     # What "auto" means -----------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class Fitting:
         asked = n_components or self.estimator.n_components
         if self.estimator.init == "random" and isinstance(asked, Integral):
             return None
-        n_axes = asked if isinstance(asked, Integral) else MAX_AXES
+        n_axes = int(asked) if isinstance(asked, Integral) else MAX_AXES
         return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
 
     def _assemble(self, columns: Columns, n_components: int) -> Autoencoder:
@@ -146,8 +148,21 @@ class Fitting:
         model.reset(self.cpu_generator)
         return model
 
+    def _continue(self, model: Autoencoder) -> Autoencoder:
+        """A model with today's parts and the weights of an earlier one."""
+        made = self._assemble(model.scaling.columns, model.n_components)
+        try:
+            made.load_state_dict(model.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "The network's shape has changed since the last fit, so training cannot go on from it: fit a new "
+                "estimator, or set warm_start=False."
+            ) from error
+        return made.to(self.device)
+
     def _check_components(self, n_components: int) -> None:
-        if getattr(self.network, "hidden_layer_sizes", None) == () and n_components > self.raw.n_features:
+        linear = len(getattr(self.network, "hidden_layer_sizes", (1,))) == 0
+        if linear and n_components > self.raw.n_features:
             raise ValueError(
                 f"n_components={n_components} is above n_features={self.raw.n_features}: a linear autoencoder has "
                 "at most one component a feature. Lower n_components, or use hidden layers."
@@ -159,16 +174,25 @@ class Fitting:
         """Train on all rows, from the start or from a copy of `model`, and hand the result over."""
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-        model = self.build(self.raw) if model is None else copy.deepcopy(model).to(self.device)
         plan = self._plan()
-        if self._is_at_optimum(model):
-            plan.n_epochs = 0
+        if model is None:
+            model = self.build(self.raw)
+            if self._is_at_optimum(model):
+                plan.n_epochs = 0
+        else:
+            self.likelihood.check_rows(column_bounds(self.raw))
+            model = self._continue(model)
         with threads.for_work(self._step_flops(model)):
             train, validation = self._guard(model, plan)
             trainer = Trainer(model, plan, self.generator)
             trainer.run(train, validation, *self._epoch_hooks(context, trainer))
+            if not trainer.history.loss:
+                trainer.record_start(train)
+            if self.fold_curve:
+                trainer.history.validation_loss = self.fold_curve
+                trainer.history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
             trainer.close()
-        self._hand_over(model, trainer.history, trainer.epoch)
+        self._hand_over(model, trainer.history)
         context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -183,9 +207,15 @@ class Fitting:
         if model is None:
             model = self.build(self.raw)
         else:
-            self.likelihood.check_rows(column_moments(self.raw, self.likelihood))
-            history = History(estimator.loss_curve_, estimator.loss_terms_, estimator.validation_loss_curve_)
-        if trainer is None or trainer.model is not model:
+            self.likelihood.check_rows(column_bounds(self.raw))
+            history = History(
+                estimator.loss_curve_,
+                estimator.loss_terms_,
+                estimator.validation_loss_curve_,
+                estimator.validation_epochs_,
+            )
+        if trainer is None or trainer.model is not model or estimator._trainer_settings != self._settings():
+            model = self._continue(model) if history.loss else model
             trainer = Trainer(model, self._plan(endless=True), self.generator)
             trainer.epoch = len(history.loss)
         trainer.history = copy.deepcopy(history)
@@ -200,11 +230,19 @@ class Fitting:
                 player.flat.values.copy_(values)
             estimator.__dict__.pop("_trainer", None)
             raise
-        estimator._trainer = trainer
-        self._hand_over(model, trainer.history, trainer.epoch)
+        estimator._trainer, estimator._trainer_settings = trainer, self._settings()
+        self._hand_over(model, trainer.history)
         context.call_on_fit_task_end(
             estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
+
+    def _earlier_history(self) -> History:
+        fitted = self.estimator
+        return History(fitted.loss_curve_, fitted.loss_terms_, fitted.validation_loss_curve_, fitted.validation_epochs_)
+
+    def _settings(self) -> str:
+        """What a kept optimizer depends on."""
+        return repr({k: v for k, v in self.estimator.get_params().items() if k not in ("batch_size", "verbose")})
 
     def _plan(self, *, endless: bool = False) -> Plan:
         n_epochs = self.n_epochs
@@ -230,14 +268,18 @@ class Fitting:
         linear = self.estimator.init == "pca" and model.encoder.network is None
         scale = model.extras.get("log_scale")
         squared_error = isinstance(self.likelihood, Gaussian) and scale.numel() == 1
-        plain = model.corruption is None and not model.penalties and not self.raw.has_missing
+        plain = (
+            model.corruption is None
+            and all(isinstance(p, Anchor) for p in model.penalties)
+            and not self.raw.has_missing
+        )
         return linear and squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
 
     def _guard(self, model: Autoencoder, plan: Plan) -> tuple[Rows, Rows | None]:
         """Training and held-out rows; where folds decide, the plan gets the length they found."""
         stopping = EarlyStopping() if self.estimator.early_stopping is True else self.estimator.early_stopping
         raw, n = self.raw, self.raw.n_rows
-        if not stopping or plan.n_epochs == 0:
+        if not stopping or plan.n_epochs == 0 or n == 1:
             return self._rows(raw, model), None
         if n < TOO_FEW_ROWS and self.estimator.init == "pca":
             plan.n_epochs = 0
@@ -283,12 +325,13 @@ class Fitting:
 
     # Results ---------------------------------------------------------------------------------
 
-    def _attributes(self, history: History, n_epochs: int) -> dict:
+    def _attributes(self, history: History) -> dict:
         made = {
-            "n_iter_": max(1, n_epochs),
+            "n_iter_": len(history.loss),
             "loss_curve_": list(history.loss),
             "loss_terms_": {name: list(values) for name, values in history.terms.items()},
-            "validation_loss_curve_": list(history.validation_loss or getattr(self, "fold_curve", [])),
+            "validation_loss_curve_": list(history.validation_loss),
+            "validation_epochs_": list(history.validation_epochs),
         }
         if hasattr(self, "axes"):
             ratio = self.axes.variances / max(self.axes.total, 1e-300)
@@ -297,9 +340,9 @@ class Fitting:
 
     def _snapshot(self, trainer: Trainer) -> dict:
         model = copy.deepcopy(trainer.model).to(self.device).eval()
-        attributes = self._attributes(trainer.history, trainer.epoch)
+        attributes = self._attributes(trainer.history)
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
-    def _hand_over(self, model: Autoencoder, history: History, n_epochs: int) -> None:
-        self.estimator._set_fitted(model, self._attributes(history, n_epochs))
+    def _hand_over(self, model: Autoencoder, history: History) -> None:
+        self.estimator._set_fitted(model, self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))

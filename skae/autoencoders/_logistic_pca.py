@@ -55,8 +55,10 @@ class LogisticPCA(BaseAutoencoder):
         Size of the code.
     n_iter_ : int
         Epochs run.
-    loss_curve_, validation_loss_curve_ : list of float
-        Mean loss of each epoch, and of the held-out rows.
+    loss_curve_ : list of float
+        Mean loss of each epoch; of the start, where it was kept.
+    validation_loss_curve_, validation_epochs_ : list
+        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
     loss_terms_ : dict of list of float
         The loss by term.
     explained_variance_ratio_ : ndarray of shape (n_components_,)

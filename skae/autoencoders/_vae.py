@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._base import CHUNK_ELEMENTS, BaseAutoencoder
 from skae.model.posteriors import DiagonalGaussian
 from skae.training.device import new_generator
 
@@ -80,8 +79,10 @@ class VAE(BaseAutoencoder):
         Size of the code.
     n_iter_ : int
         Epochs run.
-    loss_curve_, validation_loss_curve_ : list of float
-        Mean loss of each epoch, and of the held-out rows.
+    loss_curve_ : list of float
+        Mean loss of each epoch; of the start, where it was kept.
+    validation_loss_curve_, validation_epochs_ : list
+        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
     loss_terms_ : dict of list of float
         The loss by term.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
@@ -224,14 +225,15 @@ class VAE(BaseAutoencoder):
         def bound(model, step):
             posterior, encoded = model.posterior, step.encoded
             scale = torch.exp(0.5 * posterior.log_variance(encoded))
-            logs = []
-            for draws in noise.to(encoded).split(max(1, 2**21 // max(1, len(encoded) * model.n_features))):
+            draws_at_once, logs = max(1, CHUNK_ELEMENTS // max(1, encoded.shape[0] * model.n_features)), []
+            for draws in noise.to(encoded).split(draws_at_once):
                 sample = step.code + scale * draws
                 log_joint = step.log_likelihood_of(step.decode(sample))
                 logs.append(log_joint + posterior.log_ratio(encoded, sample))
             return torch.logsumexp(torch.cat(logs), dim=0) - math.log(n_samples)
 
-        return self._scores(X, bound)
+        # A few rows at a time, so that their draws share a chunk.
+        return self._scores(X, bound, min(n_samples, 16))
 
     def sample(self, n_samples=1, *, random_state=None, return_mean=False):
         """Draw rows from the model.
@@ -257,7 +259,9 @@ class VAE(BaseAutoencoder):
         with torch.inference_mode():
             z = torch.randn(n_samples, self.n_components_, generator=generator, device=device)
             eta = model.decoder(z)
-            target = model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
+            target = (
+                model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
+            )
             return model.scaling.from_target(target).cpu().numpy()
 
     def _after_fit(self, raw):

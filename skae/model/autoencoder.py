@@ -81,13 +81,18 @@ class Autoencoder(nn.Module):
             if learnt:
                 self._learnt[name] = nn.Parameter(value)
             else:
-                self.register_buffer(f"_fixed_{name}", value)
+                self.register_buffer(f"_fixed_{name}", value, persistent=False)
+        # Brings a Gaussian likelihood of fixed scale to the size of one entry's variance.
+        fixed = self._buffers.get("_fixed_log_scale")
+        self.loss_scale = 1.0 if fixed is None else float(torch.exp(2 * fixed.double()))
         jacobian = self.scaling.log_jacobian()
         self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
         self.log_jacobian_sum = float(jacobian.sum())
         critics = [penalty.critic(p, d) for penalty in self.penalties]
         self.critics = nn.ModuleList(c if c is not None else nn.Identity() for c in critics)
         self.has_critic = [critic is not None for critic in critics]
+        for penalty in self.penalties:
+            penalty.prepare(self)
 
     @property
     def reference(self) -> Tensor:
@@ -100,16 +105,10 @@ class Autoencoder(nn.Module):
         fixed = {name.removeprefix("_fixed_"): b for name, b in self._buffers.items() if name.startswith("_fixed_")}
         return {**fixed, **self._learnt}
 
-    @property
-    def loss_scale(self) -> float:
-        """A constant that brings a Gaussian likelihood of fixed scale to the size of one entry's variance."""
-        fixed = self._buffers.get("_fixed_log_scale")
-        return 1.0 if fixed is None else float(torch.exp(2 * fixed.double()))
-
     def main_parameters(self) -> list[nn.Parameter]:
-        """All parameters but the critics'."""
+        """All parameters that are trained but the critics'."""
         critics = {id(parameter) for parameter in self.critics.parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in critics]
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in critics]
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw new weights."""
@@ -176,11 +175,9 @@ class Autoencoder(nn.Module):
         columns = Columns(*(torch.from_numpy(c.copy()) for c in state["recipe"]["columns"]))
         # Networks that a user wrote may draw their first weights from the global generator.
         with torch.random.fork_rng(devices=[]):
-            self.__init__(**{**state["recipe"], "columns": columns})
+            Autoencoder.__init__(self, **{**state["recipe"], "columns": columns})
         arrays = {name: torch.from_numpy(array.copy()) for name, array in state["arrays"].items()}
         for name, tensor in self.state_dict().items():
             tensor.data = tensor.data.to(arrays[name].dtype)
         self.load_state_dict(arrays)
         self.train(state["training"])
-
-

@@ -82,7 +82,8 @@ class GaussianNoise(Corruption):
         low, high = self.bounds
         if not 0 < low <= high:
             raise ValueError(
-                f"GaussianNoise(scale={self.scale!r}): use a positive number, or a pair (low, high) with 0 < low <= high."
+                f"GaussianNoise(scale={self.scale!r}): use a positive number, or a pair (low, high) with "
+                "0 < low <= high."
             )
 
     @property
@@ -210,7 +211,8 @@ class CallableCorruption(Corruption):
         made = np.array(self.function(given.copy()), dtype=given.dtype)
         if made.shape != tuple(x.shape):
             raise ValueError(
-                f"The corruption returned shape {made.shape} for rows of shape {tuple(x.shape)}; it must keep the shape."
+                f"The corruption returned shape {made.shape} for rows of shape {tuple(x.shape)}; it must keep "
+                "the shape."
             )
         if not np.isfinite(made).all():
             raise ValueError("The corruption returned NaN or infinity; it must return finite values.")

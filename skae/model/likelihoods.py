@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
-from torch.distributions import Distribution, Poisson as PoissonDistribution, StudentT as StudentTDistribution
+from torch.distributions import Distribution
+from torch.distributions import Poisson as PoissonDistribution
+from torch.distributions import StudentT as StudentTDistribution
 from torch.nn import functional
 
 from skae.model.scaling import Columns

@@ -99,7 +99,6 @@ class Dense(nn.Module):
             layer.reset(generator, self.activation)
         self.layers[-1].reset(generator)
 
-
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n_rows, sizes[0]) to (n_rows, sizes[-1])."""
         act = ACTIVATIONS[self.activation]

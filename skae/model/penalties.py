@@ -8,12 +8,18 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.model.networks import Shortcut
+
 if TYPE_CHECKING:
+    from skae.model.autoencoder import Autoencoder
     from skae.model.step import Step
 
 
 class Penalty(BaseEstimator):
     """Base of the penalties: `penalty(step)` returns a tensor of shape (n_rows,).
+
+    A penalty of the code alone may give its derivative, `code_slope(step)` of shape
+    (n_rows, n_components), so that the gradient by hand covers it.
 
     A penalty with a critic returns a module from `critic` and that module's own loss from
     `critic_terms`; the trainer then has a second player.
@@ -30,6 +36,9 @@ class Penalty(BaseEstimator):
         """The penalty of each row, before it is multiplied by `weight`."""
         raise NotImplementedError
 
+    def prepare(self, model: Autoencoder) -> None:
+        """Change the model before training; most penalties do not."""
+
     def critic(self, n_features: int, n_components: int) -> nn.Module | None:
         """A network that this penalty trains against the autoencoder; most have none."""
         return None
@@ -37,6 +46,50 @@ class Penalty(BaseEstimator):
     def critic_terms(self, step: Step) -> dict[str, Tensor]:
         """What the critic minimises, by name, each of shape (n_rows,)."""
         raise NotImplementedError
+
+
+class Anchor(Penalty):
+    r"""A code that stays near PCA's, ‖z − z_PCA‖².
+
+    The encoder's linear path is held at PCA, and what the network adds to the code is charged as
+    the same distance between rows would be. A code that leaves PCA's must earn it by a smaller
+    error, so that what a linear classifier or neighbours find in PCA's code stays there. It does
+    nothing with `init="random"`.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        1 charges a unit in the code as much as a unit of error in the row.
+
+    Examples
+    --------
+    >>> from skae import Anchor, AutoencoderTransformer
+    >>> AutoencoderTransformer(2, penalties=[Anchor(0.1)])
+    AutoencoderTransformer(n_components=2, penalties=[Anchor(weight=0.1)])
+    """
+
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
+    def prepare(self, model: Autoencoder) -> None:
+        """Hold the encoder's linear path, where a network stands beside it."""
+        if isinstance(model.encoder, Shortcut) and model.encoder.network is not None:
+            model.encoder.linear.requires_grad_(False)
+
+    def __call__(self, step: Step) -> Tensor:
+        """Half the squared length of what the network adds to each row's code, in the likelihood's units."""
+        return 0.5 * self._added(step).square().sum(1) / step.model.loss_scale
+
+    def code_slope(self, step: Step) -> Tensor:
+        """The derivative with respect to the code."""
+        return self._added(step) / step.model.loss_scale
+
+    @staticmethod
+    def _added(step: Step) -> Tensor:
+        encoder = step.model.encoder
+        if not isinstance(encoder, Shortcut):
+            return torch.zeros_like(step.code)
+        return step.code - step.model.posterior.mean(encoder.linear(step.seen))
 
 
 class LaplaceCode(Penalty):
@@ -60,6 +113,10 @@ class LaplaceCode(Penalty):
         """Sum of the absolute values of each row's code."""
         return step.code.abs().sum(1)
 
+    def code_slope(self, step: Step) -> Tensor:
+        """The derivative with respect to the code."""
+        return step.code.sign()
+
 
 class GaussianCode(Penalty):
     """Small codes, ½ Σ hⱼ²: a Gaussian prior.
@@ -75,6 +132,10 @@ class GaussianCode(Penalty):
     def __call__(self, step: Step) -> Tensor:
         """Half the squared length of each row's code."""
         return 0.5 * step.code.square().sum(1)
+
+    def code_slope(self, step: Step) -> Tensor:
+        """The derivative with respect to the code."""
+        return step.code
 
 
 class Contraction(Penalty):

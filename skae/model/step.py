@@ -123,5 +123,3 @@ class Step:
         for penalty in self.model.penalties:
             terms[penalty.name] = penalty.weight * penalty(self)
         return terms
-
-

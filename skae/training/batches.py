@@ -75,7 +75,7 @@ class RawRows:
             chunk[order] = X[rows[order]]
         else:
             chunk = X[rows]
-        chunk = chunk.toarray() if sp.issparse(chunk) else np.asarray(chunk)
+        chunk = np.asarray(chunk.toarray() if sp.issparse(chunk) else chunk)  # type: ignore[attr-defined]
         dtype = chunk.dtype if chunk.dtype in (np.float32, np.float64) else np.float64
         chunk = np.ascontiguousarray(chunk, dtype=dtype)
         return torch.from_numpy(chunk if chunk.flags.writeable else chunk.copy())

@@ -6,6 +6,8 @@ networks with a point code and a likelihood of fixed shape; everything else goes
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,7 @@ class DenseGradient:
         return (
             precision == "float32"
             and isinstance(model.posterior, Point)
-            and not model.penalties
+            and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
             and not model._learnt
             and hasattr(model.likelihood, "slope")
@@ -56,14 +58,22 @@ class DenseGradient:
     def __call__(self, step: Step, weight: Tensor | float) -> dict[str, Tensor]:
         """Set the gradient of the weighted sum over the rows; returns the terms of the loss."""
         x, condition, model = step.seen, step.condition, step.model
+
+        def by_row(gradient: Tensor) -> Tensor:
+            return gradient * (weight if isinstance(weight, float) else weight[:, None])
+
         code, encoder_trace = self.encoder.forward(x if condition is None else torch.cat([x, condition], dim=1))
         eta, decoder_trace = self.decoder.forward(code)
         slope = model.likelihood.slope(eta, step.target, self.extras)
         if step.observed is not None:
             slope = slope * step.observed
-        slope = slope * (weight if isinstance(weight, float) else weight[:, None])
-        self.encoder.backward(self.decoder.backward(slope, decoder_trace, True), encoder_trace, False)
-        return {"negative_log_likelihood": -step.log_likelihood_of(eta)}
+        slope = by_row(slope)
+        slope = self.decoder.backward(slope, decoder_trace, True)
+        step.encoded, step.eta = code, eta
+        for penalty in model.penalties:
+            slope = slope + penalty.weight * by_row(penalty.code_slope(step))
+        self.encoder.backward(slope, encoder_trace, False)
+        return step.terms
 
 
 def _is_plain(network: torch.nn.Module) -> bool:
@@ -89,8 +99,9 @@ class _Affine:
         return torch.addmm(self.bias, x, self.weight_t)
 
     def backward(self, gradient: Tensor, x: Tensor, input_needed: bool) -> Tensor | None:
-        torch.mm(gradient.t(), x, out=self.weight_grad)
-        torch.sum(gradient, 0, out=self.bias_grad)
+        if self.weight_grad is not None:
+            torch.mm(gradient.t(), x, out=self.weight_grad)
+            torch.sum(gradient, 0, out=self.bias_grad)
         return gradient @ self.weight if input_needed else None
 
 
@@ -102,7 +113,7 @@ class _DensePath:
         self.activation = ACTIVATIONS[network.activation]
         self.activation_backward = BACKWARD[network.activation]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
         trace = []
         for layer in self.layers[:-1]:
             before = layer.forward(x)
@@ -111,7 +122,7 @@ class _DensePath:
         trace.append((x, None))
         return self.layers[-1].forward(x), trace
 
-    def backward(self, gradient: Tensor, trace: list, input_needed: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, trace: Any, input_needed: bool) -> Tensor | None:
         for i in range(len(self.layers) - 1, -1, -1):
             x, before = trace[i]
             if before is not None:
@@ -128,7 +139,7 @@ class _ShortcutPath:
         self.dense = None if network.network is None else _DensePath(network.network)
         self.in_scale, self.out_scale = network.in_scale, network.out_scale
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
         head = x if self.n_linear == x.shape[1] else x[:, : self.n_linear]
         straight = self.linear.forward(head)
         if self.dense is None:
@@ -136,7 +147,7 @@ class _ShortcutPath:
         made, trace = self.dense.forward(x * self.in_scale)
         return torch.addcmul(straight, made, self.out_scale), (head, trace)
 
-    def backward(self, gradient: Tensor, trace: tuple, input_needed: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, trace: Any, input_needed: bool) -> Tensor | None:
         head, dense_trace = trace
         straight = self.linear.backward(gradient, head, input_needed)
         if self.dense is None:

@@ -79,10 +79,11 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
         looks.append(look()[0])
         curve.append(float(looks[-1] @ weights))
     best = looks[int(np.argmin(curve))]
-    for index, losses in enumerate(looks):
+
+    def is_as_good(losses: Tensor) -> bool:
         excess = losses - best
         mean = excess @ weights
-        standard_error = ((excess - mean).square() @ weights / len(excess)).sqrt()
-        if mean <= standard_error:
-            break
-    return min(index * plan.evaluate_every, plan.n_epochs), curve
+        return bool(mean <= ((excess - mean).square() @ weights / len(excess)).sqrt())
+
+    first = next(index for index, losses in enumerate(looks) if is_as_good(losses))
+    return min(first * plan.evaluate_every, plan.n_epochs), curve

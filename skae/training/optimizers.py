@@ -136,9 +136,7 @@ class AdamW(Optimizer):
     AutoencoderTransformer(n_components=2, optimizer=AdamW(weight_decay=0.01))
     """
 
-    def __init__(
-        self, *, betas=(0.9, 0.999), schedule="cosine", weight_decay=0.0, clip_norm=None, precision="float32"
-    ):
+    def __init__(self, *, betas=(0.9, 0.999), schedule="cosine", weight_decay=0.0, clip_norm=None, precision="float32"):
         self.betas = betas
         self.schedule = schedule
         self.weight_decay = weight_decay

@@ -49,6 +49,16 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     return Columns(mean, variance, torch.where(low > high, 0.0, low), torch.where(low > high, 0.0, high))
 
 
+def column_bounds(raw: RawRows) -> Columns:
+    """The bounds of each column alone."""
+    low = torch.full((raw.n_features,), torch.inf, dtype=torch.float64)
+    high = -low
+    for x, _ in raw.chunks():
+        low = torch.minimum(low, torch.nan_to_num(x, nan=torch.inf).amin(0).to(low))
+        high = torch.maximum(high, torch.nan_to_num(x, nan=-torch.inf).amax(0).to(high))
+    return Columns(torch.zeros_like(low), torch.zeros_like(low), low, high)
+
+
 def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator) -> PrincipalAxes:
     """The `n_axes` leading eigenvectors of the weighted covariance of the standardised rows.
 

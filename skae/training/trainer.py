@@ -25,8 +25,10 @@ class History:
 
     Attributes
     ----------
-    loss, validation_loss : list of float
-        Mean loss of each epoch, and that of the held-out rows; the latter begins with the start.
+    loss : list of float
+        Mean loss of each epoch.
+    validation_loss, validation_epochs : list
+        Mean loss of the held-out rows, and after how many epochs; they begin with the start.
     terms : dict of list of float
         The loss by term, an entry an epoch.
     """
@@ -34,6 +36,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     terms: dict[str, list[float]] = field(default_factory=dict)
     validation_loss: list[float] = field(default_factory=list)
+    validation_epochs: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -132,6 +135,16 @@ class Trainer:
     def _evaluation_is_due(self) -> bool:
         return self.epoch % self.plan.evaluate_every == 0 or self.epoch == self.plan.n_epochs
 
+    def record_start(self, rows: Rows) -> None:
+        """Let the history of a training without epochs hold the loss of the start."""
+        sums: dict[str, Tensor] = {}
+        self.model.eval()
+        with torch.no_grad():
+            for batch in rows.epoch(self.plan.batch_size):
+                step = Step(self.model, batch.input, batch.target, batch.observed, generator=self.generator)
+                _add_terms(sums, step.terms, "", batch.weight)
+        self._record(sums, rows.n_rows)
+
     def close(self) -> None:
         """Detach the model from the trainer: own storage, evaluation mode, no generators."""
         for player in self.players:
@@ -178,10 +191,7 @@ class Trainer:
                 terms = player.terms(step)
                 gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
                 player.backward(terms, gradient)
-        for name, term in terms.items():
-            value = term.detach().sum() if weight is None else term.detach() @ weight
-            name = player.name + name
-            sums[name] = sums[name] + value if name in sums else value
+        _add_terms(sums, terms, player.name, weight)
 
     def _full_batch_epoch(self, rows: Rows, sums: dict[str, Tensor]) -> None:
         progress = self._progress(0.0)
@@ -224,12 +234,20 @@ class Trainer:
         print(f"Epoch {self.epoch}, loss {self.history.loss[-1]:.6g}{held_out}")
 
 
+def _add_terms(sums: dict[str, Tensor], terms: dict[str, Tensor], prefix: str, weight: Tensor | None) -> None:
+    for name, term in terms.items():
+        value = term.detach().sum() if weight is None else term.detach() @ weight
+        name = prefix + name
+        sums[name] = sums[name] + value if name in sums else value
+
+
 class _Best:
     """The weights with the lowest held-out loss so far; the start is the first candidate."""
 
     def __init__(self, trainer: Trainer, validation: Rows | None, patience: int | None):
         self.trainer, self.validation, self.patience = trainer, validation, patience
-        self.loss, self.since, self.weights = float("inf"), 0, None
+        self.loss, self.since = float("inf"), 0
+        self.weights: list[Tensor] | None = None
         if validation is not None:
             self.update()
 
@@ -240,6 +258,7 @@ class _Best:
         trainer = self.trainer
         loss = evaluate(trainer.model, self.validation, trainer.plan.batch_size)
         trainer.history.validation_loss.append(loss)
+        trainer.history.validation_epochs.append(trainer.epoch)
         if loss < self.loss:
             self.loss, self.since = loss, 0
             self.weights = [player.flat.values.clone() for player in trainer.players]
