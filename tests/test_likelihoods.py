@@ -58,6 +58,12 @@ def test_slope_is_the_gradient_of_minus_the_log_prob(example):
     torch.testing.assert_close(example.part.slope(eta.detach(), target, extras), expected)
 
 
+def test_bernoulli_clips_what_is_beyond_the_bounds():
+    eta, beyond = torch.linspace(-3, 3, 7), torch.tensor([-0.5, 1.5])[:, None]
+    for function in (Bernoulli().log_prob, Bernoulli().slope):
+        torch.testing.assert_close(function(eta, beyond, {}), function(eta, beyond.clamp(0, 1), {}))
+
+
 @pytest.mark.parametrize("example", **over(LIKELIHOODS))
 def test_log_prob_has_gradients_where_numbers_are_extreme(example):
     eta, target, extras = _entries(example, dtype=torch.float32)
