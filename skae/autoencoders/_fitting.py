@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -174,7 +175,7 @@ class Fitting:
         """Train on all rows, from the start or from a copy of `model`, and hand the result over."""
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-        plan = self._plan()
+        plan, again = self._plan(), model is not None
         if model is None:
             model = self.build(self.raw)
             if self._is_at_optimum(model):
@@ -183,7 +184,7 @@ class Fitting:
             self.likelihood.check_rows(column_bounds(self.raw))
             model = self._continue(model)
         with threads.for_work(self._step_flops(model)):
-            train, validation = self._guard(model, plan)
+            train, validation = self._guard(model, plan, again)
             trainer = Trainer(model, plan, self.generator)
             trainer.run(train, validation, *self._epoch_hooks(context, trainer))
             if not trainer.history.loss:
@@ -208,12 +209,7 @@ class Fitting:
             model = self.build(self.raw)
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
-            history = History(
-                estimator.loss_curve_,
-                estimator.loss_terms_,
-                estimator.validation_loss_curve_,
-                estimator.validation_epochs_,
-            )
+            history = self._earlier_history()
         if trainer is None or trainer.model is not model or estimator._trainer_settings != self._settings():
             model = self._continue(model) if history.loss else model
             trainer = Trainer(model, self._plan(endless=True), self.generator)
@@ -268,15 +264,15 @@ class Fitting:
         linear = self.estimator.init == "pca" and model.encoder.network is None
         scale = model.extras.get("log_scale")
         squared_error = isinstance(self.likelihood, Gaussian) and scale.numel() == 1
-        plain = (
-            model.corruption is None
-            and all(isinstance(p, Anchor) for p in model.penalties)
-            and not self.raw.has_missing
-        )
+        unbent = model.corruption is None and all(isinstance(penalty, Anchor) for penalty in model.penalties)
+        plain = unbent and not self.raw.has_missing
         return linear and squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
 
-    def _guard(self, model: Autoencoder, plan: Plan) -> tuple[Rows, Rows | None]:
-        """Training and held-out rows; where folds decide, the plan gets the length they found."""
+    def _guard(self, model: Autoencoder, plan: Plan, again: bool) -> tuple[Rows, Rows | None]:
+        """Training and held-out rows; where folds decide, the plan gets the length they found.
+
+        Folds train from the start, so they cannot tell how long to go on `again` from an earlier fit.
+        """
         stopping = EarlyStopping() if self.estimator.early_stopping is True else self.estimator.early_stopping
         raw, n = self.raw, self.raw.n_rows
         if not stopping or plan.n_epochs == 0 or n == 1:
@@ -286,10 +282,14 @@ class Fitting:
             return self._rows(raw, model), None
         folds = stopping.n_folds
         if folds == "auto":
-            folds = 5 if n < FEW_ROWS else 0
+            folds = 5 if n < FEW_ROWS and not again else 0
         order = self.random_state.permutation(n)
         if folds:
-            plan.n_epochs = self._length_by_folds(order, min(folds, n), model.n_components, stopping.patience)
+            try:
+                plan.n_epochs = self._length_by_folds(order, min(folds, n), model.n_components, stopping.patience)
+            except KeyboardInterrupt:
+                warnings.warn("Training was interrupted while folds were tried; the start is kept.", stacklevel=2)
+                plan.n_epochs = 0
             return self._rows(raw, model), None
         held = min(n - 1, max(1, round(stopping.validation_fraction * n)))
         plan.patience = stopping.patience

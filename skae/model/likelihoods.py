@@ -121,7 +121,8 @@ class Gaussian(Likelihood):
     def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Log-density of each entry of the target, in the target's units."""
         log_scale = extras["log_scale"]
-        return -0.5 * (target - eta).square() * torch.exp(-2 * log_scale) - log_scale - 0.5 * math.log(2 * math.pi)
+        constant = -log_scale - 0.5 * math.log(2 * math.pi)
+        return torch.addcmul(constant, (target - eta).square(), torch.exp(-2 * log_scale), value=-0.5)
 
     def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Derivative of minus the log-density with respect to the decoder's output."""

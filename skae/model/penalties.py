@@ -78,18 +78,11 @@ class Anchor(Penalty):
 
     def __call__(self, step: Step) -> Tensor:
         """Half the squared length of what the network adds to each row's code, in the likelihood's units."""
-        return 0.5 * self._added(step).square().sum(1) / step.model.loss_scale
+        return 0.5 / step.model.loss_scale * step.departure.square().sum(1)
 
     def code_slope(self, step: Step) -> Tensor:
         """The derivative with respect to the code."""
-        return self._added(step) / step.model.loss_scale
-
-    @staticmethod
-    def _added(step: Step) -> Tensor:
-        encoder = step.model.encoder
-        if not isinstance(encoder, Shortcut):
-            return torch.zeros_like(step.code)
-        return step.code - step.model.posterior.mean(encoder.linear(step.seen))
+        return step.departure / step.model.loss_scale
 
 
 class LaplaceCode(Penalty):

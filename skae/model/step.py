@@ -86,6 +86,14 @@ class Step:
         return self.model.posterior.mean(self.encoded)
 
     @cached_property
+    def departure(self) -> Tensor:
+        """What the network adds to the linear path's code, of shape (n_rows, n_components); zero without a path."""
+        linear = getattr(self.model.encoder, "linear", None)
+        if linear is None:
+            return torch.zeros_like(self.code)
+        return self.code - self.model.posterior.mean(linear(self.seen))
+
+    @cached_property
     def sample(self) -> Tensor:
         """What is decoded: a draw from the posterior while training, its mean otherwise."""
         return self.code if self.generator is None else self.model.posterior.sample(self.encoded, self.generator)
