@@ -48,15 +48,21 @@ class FlatParameters:
             )
             start = stop
 
-    def groups(self) -> list[dict]:
-        """Parameter groups for torch's optimizers: what decays and what does not."""
+    def groups(self, weight_decay: float) -> list[dict]:
+        """Parameter groups for torch's optimizers: what decays and what does not, or all in one."""
+        if weight_decay == 0:
+            return [{"params": [self.vector()]}]
         made = []
         for part, decays in ((slice(0, self.n_decayed), True), (slice(self.n_decayed, None), False)):
             if self.values[part].numel():
-                vector = nn.Parameter(self.values[part])
-                vector.data, vector.grad = self.values[part], self.gradient[part]
-                made.append({"params": [vector], **({} if decays else {"weight_decay": 0.0})})
+                made.append({"params": [self.vector(part)], "weight_decay": weight_decay if decays else 0.0})
         return made
+
+    def vector(self, part: slice = slice(None)) -> nn.Parameter:
+        """A part of the values as a parameter with its gradient."""
+        vector = nn.Parameter(self.values[part])
+        vector.data, vector.grad = self.values[part], self.gradient[part]
+        return vector
 
     def release(self) -> None:
         """Give each parameter storage of its own again, so that a pickle holds no vector twice."""
@@ -147,7 +153,7 @@ class AdamW(Optimizer):
         """The torch optimizer of a player's parameters."""
         fused = flat.values.device.type in ("cpu", "cuda", "mps")
         return torch.optim.AdamW(
-            flat.groups(), lr=learning_rate, betas=self.betas, weight_decay=self.weight_decay, fused=fused
+            flat.groups(self.weight_decay), lr=learning_rate, betas=self.betas, weight_decay=0.0, fused=fused
         )
 
 
@@ -179,11 +185,10 @@ class SGD(Optimizer):
     def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
         """The torch optimizer of a player's parameters."""
         return torch.optim.SGD(
-            flat.groups(),
+            flat.groups(self.weight_decay),
             lr=learning_rate,
             momentum=self.momentum,
             nesterov=self.momentum > 0,
-            weight_decay=self.weight_decay,
         )
 
 
@@ -214,10 +219,8 @@ class LBFGS(Optimizer):
 
     def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
         """The torch optimizer of a player's parameters."""
-        vector = nn.Parameter(flat.values)
-        vector.data, vector.grad = flat.values, flat.gradient
         return torch.optim.LBFGS(
-            [vector],
+            [flat.vector()],
             lr=learning_rate,
             max_iter=max(1, self.max_evaluations * 4 // 5),
             max_eval=self.max_evaluations,
