@@ -1,5 +1,6 @@
 """The same seed gives the same bits, alone or beside others, and nothing global moves."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -68,6 +69,11 @@ def test_networks_that_draw_from_the_global_generator(nothing_global_changed):
     with torch.random.fork_rng():
         torch.rand(())
         assert_same_state(one, clone(ae).fit(X))
+
+
+def test_loading_a_network_that_draws_from_the_global_generator(nothing_global_changed):
+    ae = AutoencoderTransformer(2, network=GlobalNetwork(), max_iter=2, random_state=0).fit(real(70, P))
+    assert_same_state(ae, pickle.loads(pickle.dumps(ae)))
 
 
 def test_sampling_is_seeded(nothing_global_changed):

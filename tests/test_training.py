@@ -45,6 +45,20 @@ def test_lbfgs_goes_lower_than_first_order_methods_on_few_rows():
     assert last["lbfgs"] < min(last["adamw"], last["sgd"])
 
 
+@pytest.mark.parametrize("estimator", [VAE, DenoisingAE])
+def test_a_line_search_sees_one_noise(estimator, monkeypatch):
+    states = []
+    inside = Trainer._accumulate
+
+    def accumulate(self, *args):
+        states.append(self.generator.get_state())
+        inside(self, *args)
+
+    monkeypatch.setattr(Trainer, "_accumulate", accumulate)
+    estimator(2, optimizer="lbfgs", **FREE | {"max_iter": 1}).fit(real(60, P))
+    assert len(states) > 3 and all(torch.equal(state, states[0]) for state in states)
+
+
 def test_adamw_is_torchs_adamw():
     """Three full-batch steps of constant rate, by hand."""
     X = real(50, P)
