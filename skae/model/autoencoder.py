@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
-from skae.model.networks import Dense, Shortcut
+from skae.model.networks import Dense, Shortcut, reset_parts
 from skae.model.penalties import Penalty
 from skae.model.scaling import Columns, Scaling
 
@@ -112,13 +112,7 @@ class Autoencoder(nn.Module):
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw new weights."""
-        waiting = list(self.children())
-        while waiting:
-            module = waiting.pop(0)
-            if hasattr(module, "reset"):
-                module.reset(generator)
-            else:
-                waiting.extend(module.children())
+        reset_parts(self.children(), generator)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Raw rows as (input, target, observed)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from sklearn.base import BaseEstimator
@@ -18,6 +18,17 @@ ACTIVATIONS = {
     "silu": functional.silu,
     "elu": functional.elu,
 }
+
+
+def reset_parts(parts: Iterable[nn.Module], generator: torch.Generator) -> None:
+    """Draw new weights where a part can do so; a network that a user wrote may hold such parts, or none."""
+    waiting = list(parts)
+    while waiting:
+        part = waiting.pop(0)
+        if hasattr(part, "reset"):
+            part.reset(generator)
+        else:
+            waiting.extend(part.children())
 
 
 class Linear(nn.Module):
@@ -242,9 +253,7 @@ class Shortcut(nn.Module):
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw new weights."""
-        self.linear.reset(generator)
-        if self.network is not None:
-            self.network.reset(generator)
+        reset_parts([part for part in (self.linear, self.network) if part is not None], generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n_rows, n_in) to (n_rows, n_out)."""
