@@ -171,7 +171,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=_rate, default="auto")
     parser.add_argument("--schedule", default="cosine", help="constant, linear or cosine")
-    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument("--weight-decay", type=_rate, default="auto")
     parser.add_argument("--clip-norm", type=float)
     parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--init", default="pca", help="pca or random")

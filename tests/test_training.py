@@ -160,7 +160,7 @@ def test_flat_parameters_are_views_until_released():
     ("optimizer", "message"),
     [
         (AdamW(schedule="steps"), "schedule='steps' is unknown; use one of"),
-        (AdamW(weight_decay=-1), "weight_decay=-1 must not be negative"),
+        (AdamW(weight_decay=-1), "weight_decay=-1 must not be negative; use a number"),
         (SGD(clip_norm=0), "clip_norm=0 must be positive, or None"),
         (SGD(precision="float8"), "precision='float8' is unknown"),
     ],
@@ -211,6 +211,7 @@ def test_noise_is_not_learnt(n_folds):
     rng = np.random.default_rng(0)
     X, fresh = rng.standard_normal((150, 10)), rng.standard_normal((1000, 10))
     options = {"hidden_layer_sizes": (64,), "max_iter": 100, "learning_rate": 0.01, "random_state": 0}
+    options["optimizer"] = AdamW(weight_decay=0.0)
     guarded = AutoencoderTransformer(3, early_stopping=EarlyStopping(n_folds=n_folds), **options).fit(X)
     start = AutoencoderTransformer(3, hidden_layer_sizes=()).fit(X)
     free = AutoencoderTransformer(3, early_stopping=False, **options).fit(X)

@@ -32,10 +32,10 @@ class LogisticPCA(BaseAutoencoder):
         Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
     batch_size : int or "auto", default="auto"
         Rows of a batch.
-    learning_rate : float or "auto", default="auto"
-        First learning rate; "auto" is the optimizer's own.
-    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="lbfgs"
-        How the loss is minimised. L-BFGS sees all rows at each step; "adamw" suits millions of rows.
+    learning_rate : float or "auto", default=0.01
+        First learning rate, larger than a deep network could bear; "auto" is the optimizer's own.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
+        How the loss is minimised. "lbfgs" sees all rows at each step: exact, and slow on many rows.
     early_stopping : bool or EarlyStopping, default=True
         Whether held-out rows decide when to stop.
     warm_start : bool, default=False
@@ -103,8 +103,8 @@ class LogisticPCA(BaseAutoencoder):
         init="pca",
         max_iter="auto",
         batch_size="auto",
-        learning_rate="auto",
-        optimizer="lbfgs",
+        learning_rate=0.01,
+        optimizer="adamw",
         early_stopping=True,
         warm_start=False,
         device="auto",

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
+DECAY_TOWARDS_PCA = 0.3
 SCHEDULES = {
     "constant": lambda progress: 1.0,
     "linear": lambda progress: 1.0 - progress,
@@ -77,7 +78,7 @@ class Optimizer(BaseEstimator):
     ----------
     schedule : {"constant", "linear", "cosine"}
         How the learning rate falls over the training.
-    weight_decay : float
+    weight_decay : float or "auto"
         Decay of the networks' weights, not of biases or of the linear path.
     clip_norm : float or None
         Largest norm of the gradient; None does not clip.
@@ -92,12 +93,17 @@ class Optimizer(BaseEstimator):
         """Raise ValueError for a parameter outside its range."""
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule={self.schedule!r} is unknown; use one of {sorted(SCHEDULES)}.")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay!r} must not be negative.")
+        if self.weight_decay != "auto" and not (not isinstance(self.weight_decay, str) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay={self.weight_decay!r} must not be negative; use a number or 'auto'.")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm={self.clip_norm!r} must be positive, or None.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
+
+    @property
+    def decay(self) -> float:
+        """The weight decay as a number; "auto" that was not resolved is none."""
+        return 0.0 if self.weight_decay == "auto" else float(self.weight_decay)
 
     def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
         """The torch optimizer of a player's parameters."""
@@ -124,8 +130,10 @@ class AdamW(Optimizer):
         Decay rates of the means of the gradient and of its square.
     schedule : {"constant", "linear", "cosine"}, default="cosine"
         How the learning rate falls over the training.
-    weight_decay : float, default=0.0
-        Decay of the networks' weights, not of biases or of the linear path.
+    weight_decay : float or "auto", default="auto"
+        Decay of the networks' weights, not of biases or of the linear path. "auto" is 0.3 where a
+        linear path stands beside them and the code is a point, since it pulls the model back
+        towards PCA; elsewhere it would bend the likelihood and is 0.
     clip_norm : float or None, default=None
         Largest norm of the gradient; None does not clip.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -142,7 +150,9 @@ class AdamW(Optimizer):
     AutoencoderTransformer(n_components=2, optimizer=AdamW(weight_decay=0.01))
     """
 
-    def __init__(self, *, betas=(0.9, 0.999), schedule="cosine", weight_decay=0.0, clip_norm=None, precision="float32"):
+    def __init__(
+        self, *, betas=(0.9, 0.999), schedule="cosine", weight_decay="auto", clip_norm=None, precision="float32"
+    ):
         self.betas = betas
         self.schedule = schedule
         self.weight_decay = weight_decay
@@ -153,7 +163,7 @@ class AdamW(Optimizer):
         """The torch optimizer of a player's parameters."""
         fused = flat.values.device.type in ("cpu", "cuda", "mps")
         return torch.optim.AdamW(
-            flat.groups(self.weight_decay), lr=learning_rate, betas=self.betas, weight_decay=0.0, fused=fused
+            flat.groups(self.decay), lr=learning_rate, betas=self.betas, weight_decay=0.0, fused=fused
         )
 
 
@@ -185,7 +195,7 @@ class SGD(Optimizer):
     def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
         """The torch optimizer of a player's parameters."""
         return torch.optim.SGD(
-            flat.groups(self.weight_decay),
+            flat.groups(self.decay),
             lr=learning_rate,
             momentum=self.momentum,
             nesterov=self.momentum > 0,
@@ -232,8 +242,10 @@ class LBFGS(Optimizer):
 OPTIMIZERS = {"adamw": AdamW, "sgd": SGD, "lbfgs": LBFGS}
 
 
-def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
-    """The part that a string names, or the part itself, checked."""
+def as_optimizer(optimizer: str | Optimizer, *, near_pca: bool) -> Optimizer:
+    """The part that a string names, or the part itself, checked, with a number for `weight_decay="auto"`."""
     part = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
     part.check()
+    if part.weight_decay == "auto":
+        part = clone(part).set_params(weight_decay=DECAY_TOWARDS_PCA if near_pca else 0.0)
     return part
