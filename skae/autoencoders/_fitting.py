@@ -76,10 +76,10 @@ class Fitting:
 
     @property
     def batch_size(self) -> int:
-        """Rows of a batch: all for L-BFGS, and one sixteenth within bounds for "auto"."""
+        """Rows of a batch: one sixteenth within bounds for "auto"; for L-BFGS, what is read at once."""
         n = self.raw.n_rows
         if self.optimizer.full_batch:
-            return n
+            return min(n, self.raw.chunk_rows)
         if self.estimator.batch_size == "auto":
             return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), 32, 256)))
         return min(n, self.estimator.batch_size)
@@ -124,6 +124,17 @@ class Fitting:
             start_at_pca(model, axes)
             self.axes = axes
         return model.to(self.device)
+
+    def _build_first(self) -> Autoencoder:
+        """A model at its start on all rows."""
+        model = self.build(self.raw)
+        if self.raw.empty_columns:
+            warnings.warn(
+                f"Columns {self.raw.empty_columns} have no observed value; they are rebuilt as 0. Drop them, or fill "
+                "them before.",
+                stacklevel=2,
+            )
+        return model
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
         asked = n_components or self.estimator.n_components
@@ -178,7 +189,7 @@ class Fitting:
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         plan, again = self._plan(), model is not None
         if model is None:
-            model = self.build(self.raw)
+            model = self._build_first()
             if self._is_at_optimum(model):
                 plan.n_epochs = 0
         else:
@@ -207,7 +218,7 @@ class Fitting:
         trainer = estimator.__dict__.get("_trainer")
         history = History()
         if model is None:
-            model = self.build(self.raw)
+            model = self._build_first()
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
             history = self._earlier_history()

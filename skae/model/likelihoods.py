@@ -95,7 +95,8 @@ class Gaussian(Likelihood):
     scale : float, "shared", "columns" or "auto", default="auto"
         Standard deviation σ in the data's units, or whether to learn one for all columns or one a
         column. "auto" learns a shared one where the code is random (`VAE`: a fixed one would set β
-        by the units of the data) and takes 1 where it is a point, which is squared error.
+        by the units of the data) and takes 1 where it is a point, which is squared error. Learnt
+        beside a point code, a scale shrinks without end where the rows can be rebuilt exactly.
 
     Examples
     --------

@@ -57,7 +57,9 @@ class RawRows:
         self.X = X.tocsr() if sp.issparse(X) else X
         self.weight = weight
         self.n_rows, self.n_features = X.shape
+        # What a pass over the rows finds: whether entries are NaN, and columns in which all are.
         self.has_missing = False
+        self.empty_columns: list[int] = []
 
     @property
     def chunk_rows(self) -> int:

@@ -42,6 +42,7 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
         mean += shift * w_sum / together
         weight_sum += w_sum
     empty = weight_sum == 0
+    raw.empty_columns = empty.nonzero().flatten().tolist()
     variance = torch.where(empty, 0.0, square / weight_sum.clamp_min(torch.finfo(torch.float64).tiny))
     # Rounding leaves a trace of variance in a constant column.
     variance = torch.where(high > low, variance, 0.0)

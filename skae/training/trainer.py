@@ -154,6 +154,7 @@ class Trainer:
                 module.generator = None
         self.model.eval()
 
+    @torch.enable_grad()
     def run_epoch(self, rows: Rows) -> None:
         """One pass over the rows."""
         self.model.train()
