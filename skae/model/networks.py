@@ -115,11 +115,14 @@ class Dense(nn.Module):
         act = ACTIVATIONS[self.activation]
         if self.input_dropout is not None:
             x = self.input_dropout(x)
-        for layer in self.layers[:-1]:
-            x = act(layer(x))
-            if self.dropout is not None:
-                x = self.dropout(x)
-        return self.layers[-1](x)
+        last = len(self.sizes) - 2
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index < last:
+                x = act(x)
+                if self.dropout is not None:
+                    x = self.dropout(x)
+        return x
 
 
 class TiedDense(nn.Module):

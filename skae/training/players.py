@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from skae.model.autoencoder import Autoencoder
-from skae.model.penalties import Penalty
 from skae.model.step import Step
 from skae.training.optimizers import FlatParameters, Optimizer
 
@@ -25,6 +24,8 @@ class Player:
         Maps a `Step` to loss terms by name, each of shape (n_rows,).
     optimizer : Optimizer
     learning_rate : float
+    decays : callable
+        Tells whether weight decay applies to a parameter.
     loss_scale : float
         The gradient is that of the loss times this constant.
     """
@@ -75,9 +76,5 @@ def make_players(model: Autoencoder, optimizer: Optimizer, learning_rate: float)
     players = [player("", model.main_parameters(), lambda step: step.terms, model.loss_scale)]
     for penalty, critic, present in zip(model.penalties, model.critics, model.has_critic, strict=True):
         if present:
-            players.append(player(f"{penalty.name}_critic_", list(critic.parameters()), _critic_terms(penalty)))
+            players.append(player(f"{penalty.name}_critic_", list(critic.parameters()), penalty.critic_terms))
     return players
-
-
-def _critic_terms(penalty: Penalty) -> Callable[[Step], dict[str, Tensor]]:
-    return lambda step: penalty.critic_terms(step)
