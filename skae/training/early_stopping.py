@@ -47,7 +47,8 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
     """The number of epochs after which the held-out rows of folds that train side by side gain no more.
 
     That is the first look whose mean loss is within one standard error of the best look's, by the
-    differences of each row's losses: what is not clearly better is not worth leaving PCA for.
+    differences of each row's losses; two for the start, since a gain that may be chance is not
+    worth leaving it for.
 
     Parameters
     ----------
@@ -80,10 +81,11 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
         curve.append(float(looks[-1] @ weights))
     best = looks[int(np.argmin(curve))]
 
-    def is_as_good(losses: Tensor) -> bool:
-        excess = losses - best
+    def is_as_good(index: int) -> bool:
+        excess = looks[index] - best
         mean = excess @ weights
-        return bool(mean <= ((excess - mean).square() @ weights / len(excess)).sqrt())
+        standard_error = ((excess - mean).square() @ weights / len(excess)).sqrt()
+        return bool(mean <= (2 if index == 0 else 1) * standard_error)
 
-    first = next(index for index, losses in enumerate(looks) if is_as_good(losses))
+    first = next(index for index in range(len(looks)) if is_as_good(index))
     return min(first * plan.evaluate_every, plan.n_epochs), curve
