@@ -5,8 +5,9 @@
     python -m benchmarks.mnist_likelihood --quick   # few rows and epochs, to see that it runs
 
 Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016: two layers of 200
-tanh units, 50 components, pixels drawn anew as zero or one each epoch, negative log-likelihood of
-the 10,000 test images, each drawn once, estimated by 5000 importance samples. There: 3280 epochs.
+tanh units (the cheap run has 500 gelu units, which learn in fewer epochs), 50 components, pixels
+drawn anew as zero or one each epoch, negative log-likelihood of the 10,000 test images, each drawn
+once, estimated by 5000 importance samples. There: 3280 epochs.
 
 The estimate: the bound with a few samples on all test images, minus what 5000 samples add to it on
 a random part of them; the standard error given is that of the second step.
@@ -25,7 +26,7 @@ from skae import VAE, AdamW
 REFERENCE = {"VAE": "86.76", "VAE, importance-weighted (50)": "84.78", "VAE, importance-weighted (5)": "85.54"}
 RUNS = {
     "quick": {"epochs": 3, "more": 1, "test_rows": 50, "batch_size": 100, "n_train": 2000},
-    "cheap": {"epochs": 60, "more": 6, "test_rows": 500, "batch_size": 100, "n_train": None},
+    "cheap": {"epochs": 36, "more": 5, "test_rows": 500, "batch_size": 200, "n_train": None},
     "full": {"epochs": 1500, "more": 400, "test_rows": 10_000, "batch_size": 100, "n_train": None},
 }
 # The learning rate falls in stages: share of the epochs, and factor.
@@ -118,8 +119,8 @@ def measure(model: VAE, digits: Digits, name: str, epochs: int, seconds: float, 
 def start(args: argparse.Namespace, run: dict) -> VAE:
     """The VAE before training."""
     parameters = {
-        "hidden_layer_sizes": (200, 200),
-        "activation": "tanh",
+        "hidden_layer_sizes": (200, 200) if run["kind"] == "full" else (500, 500),
+        "activation": "tanh" if run["kind"] == "full" else "gelu",
         "likelihood": "bernoulli",
         "init": args.init,
         "batch_size": run["batch_size"],
@@ -180,9 +181,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test-rows", type=int, help="test images that get all samples of the estimate")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--rate-more", type=float, default=0.5, help="factor of the learning rate from the VAE on")
+    parser.add_argument("--rate-more", type=float, default=0.3, help="factor of the learning rate from the VAE on")
     parser.add_argument("--init", default="random", help="pca or random")
-    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
+    parser.add_argument("--precision", default="bfloat16", help="float32 or bfloat16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parameters", default="", help='further ones of VAE: "key=value, ..."')
@@ -194,7 +195,7 @@ def main() -> None:
     """Run the command."""
     args, clock = arguments(), Clock()
     kind = "full" if args.full else "quick" if args.quick else "cheap"
-    run = dict(RUNS[kind])
+    run = {"kind": kind} | RUNS[kind]
     run["n_samples"] = 200 if args.quick else args.n_samples
     for name in ("epochs", "more", "test_rows", "batch_size"):
         if getattr(args, name) is not None:

@@ -88,7 +88,6 @@ class Trainer:
         self.by_hand = DenseGradient(model) if covered else None
         self.history = History()
         self.epoch = 0
-        self.interrupted = False
         for module in model.modules():
             if isinstance(module, Dropout):
                 module.generator = generator
@@ -123,7 +122,6 @@ class Trainer:
                 if on_epoch_end() or out_of_patience:
                     break
         except KeyboardInterrupt:
-            self.interrupted = True
             warnings.warn(
                 f"Training was interrupted in epoch {self.epoch + 1}; the model so far is kept.",
                 UserWarning,
