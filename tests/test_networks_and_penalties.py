@@ -199,7 +199,7 @@ class _Distance(Penalty):
 
 def test_a_critics_terms_move_the_critic_alone():
     model = _model(DenseNetwork((6,)), penalties=[_Distance()]).float()
-    trainer = Trainer(model, Plan(AdamW(), 1e-2, 10, 1, 1), generator())
+    trainer = Trainer([model], Plan(AdamW(), 1e-2, 10, 1, 1), generator())
     assert [player.name for player in trainer.players] == ["", "distance_critic_"]
     main, critic = trainer.players
     x = torch.tensor(real(10, P), dtype=torch.float32)
@@ -207,7 +207,7 @@ def test_a_critics_terms_move_the_critic_alone():
         for each in trainer.players:
             each.flat.gradient.zero_()
         terms = player.terms(Step(model, x, x, generator=generator()))
-        player.backward(terms, torch.ones(10))
+        player.backward(terms, torch.ones(10), 0)
         assert player.flat.gradient.abs().sum() > 0
         assert (other.flat.gradient == 0).all()
     assert {id(p) for p in critic.flat.parameters} == {id(p) for p in model.critics.parameters()}

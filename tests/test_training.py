@@ -7,7 +7,7 @@ from registry import ESTIMATORS, OPTIMIZERS, assert_same_state, generator, over,
 from sklearn.base import clone
 
 from skae import LBFGS, SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, EarlyStopping, LaplaceCode
-from skae.training.optimizers import SCHEDULES, FlatParameters
+from skae.training.optimizers import SCHEDULES, FlatParameters, Updates
 from skae.training.trainer import Trainer
 
 P = 5
@@ -92,13 +92,13 @@ def test_schedules():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_rate_follows_the_schedule(schedule, monkeypatch):
     rates = []
-    inside = SGD.set_progress
+    inside = Updates.step
 
-    def set_progress(self, optimizer, learning_rate, progress):
-        inside(self, optimizer, learning_rate, progress)
-        rates.extend(group["lr"] for group in optimizer.param_groups[:1])
+    def step(self, rate):
+        inside(self, rate)
+        rates.extend(group["lr"] for group in self.optimizer.param_groups[:1])
 
-    monkeypatch.setattr(SGD, "set_progress", set_progress)
+    monkeypatch.setattr(Updates, "step", step)
     options = FREE | {"max_iter": 5, "batch_size": 20, "learning_rate": 0.1}
     AutoencoderTransformer(2, optimizer=SGD(schedule=schedule), **options).fit(real(40, P))
     assert rates == pytest.approx([0.1 * SCHEDULES[schedule](k / 10) for k in range(10)])
@@ -106,10 +106,11 @@ def test_the_rate_follows_the_schedule(schedule, monkeypatch):
 
 def test_clipping_shortens_long_gradients_alone():
     for length, expected in ((10.0, 2.0), (1.0, 1.0), (0.0, 0.0)):
-        gradient = torch.tensor([0.6, 0.8]) * length
+        gradient = torch.tensor([[0.6, 0.8], [0.0, 0.5]])
+        gradient[0] *= length
         AdamW(clip_norm=2.0).clip(gradient)
-        torch.testing.assert_close(gradient, torch.tensor([0.6, 0.8]) * expected)
-    gradient = torch.tensor([30.0])
+        torch.testing.assert_close(gradient, torch.tensor([[0.6 * expected, 0.8 * expected], [0.0, 0.5]]))
+    gradient = torch.tensor([[30.0]])
     AdamW().clip(gradient)
     assert gradient.item() == 30
 
@@ -145,10 +146,14 @@ def test_only_the_networks_weights_decay(part, estimator, monkeypatch):
 
 
 def test_flat_parameters_are_views_until_released():
-    weights = [torch.nn.Parameter(torch.randn(shape, generator=generator())) for shape in ((3, 2), (3,), (2, 2))]
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=generator())) for shape in ((3, 2), (3,)) * 2]
     before = [w.detach().clone() for w in weights]
-    flat = FlatParameters(weights, lambda p: p.ndim > 1)
-    assert flat.n_decayed == 10 and flat.values.numel() == 13
+    flat = FlatParameters([weights[:2], weights[2:]], lambda p: p.ndim > 1)
+    assert flat.values.shape == (2, 32) and flat.n_decayed == 16
+    values, gradient = flat.of(weights[0])
+    torch.testing.assert_close(values, torch.stack([before[0], before[2]]))
+    gradient.fill_(1)
+    assert all((weight.grad == (weight.ndim > 1)).all() for weight in weights)
     flat.values.mul_(2)
     flat.release()
     flat.values.zero_()
@@ -182,7 +187,7 @@ def test_the_best_weights_are_restored(monkeypatch):
     inside = Trainer.run
 
     def run(self, rows, validation, *hooks):
-        kept.append(validation.raw.take(slice(None)).numpy())
+        kept.append(validation[0].raw.take(slice(None)).numpy())
         return inside(self, rows, validation, *hooks)
 
     monkeypatch.setattr(Trainer, "run", run)

@@ -37,6 +37,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
         the first loss is PCA's. "random" has no linear path.
+    n_init : int, default=1
+        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
+        lowest loss where folds or nothing is held out). They train side by side.
     corruption : str, Corruption, callable or None, default=None
         "gaussian", "masking", "salt_and_pepper", "swap", a part, or a function of rows: what is
         done to a row before the encoder sees it while training; see `DenoisingAE`.
@@ -121,6 +124,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         network=None,
         likelihood="gaussian",
         init="pca",
+        n_init=1,
         corruption=None,
         penalties="auto",
         max_iter="auto",
@@ -139,6 +143,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.network = network
         self.likelihood = likelihood
         self.init = init
+        self.n_init = n_init
         self.corruption = corruption
         self.penalties = penalties
         self.max_iter = max_iter

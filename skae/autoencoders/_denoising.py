@@ -45,6 +45,9 @@ class DenoisingAE(BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
         the first loss is PCA's. "random" has no linear path.
+    n_init : int, default=1
+        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
+        lowest loss where folds or nothing is held out). They train side by side.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption or callable, default="gaussian"
         What is done to a row before the encoder sees it while training. A callable maps an array
         of rows to an array of the same shape (blur, grayscale, downsample).
@@ -131,6 +134,7 @@ class DenoisingAE(BaseAutoencoder):
         network=None,
         likelihood="gaussian",
         init="pca",
+        n_init=1,
         corruption="gaussian",
         conditioning=None,
         emphasis=1.0,
@@ -150,6 +154,7 @@ class DenoisingAE(BaseAutoencoder):
         self.network = network
         self.likelihood = likelihood
         self.init = init
+        self.n_init = n_init
         self.corruption = corruption
         self.conditioning = conditioning
         self.emphasis = emphasis

@@ -17,7 +17,7 @@ from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.penalties import Anchor
 from skae.model.scaling import Columns, Scaling
-from skae.training.batches import RawRows, Rows
+from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
 from skae.training.early_stopping import EarlyStopping, best_length
 from skae.training.optimizers import as_optimizer
@@ -119,14 +119,17 @@ class Fitting:
         axes = self._axes(raw, columns, n_components)
         d = n_components or self._n_components(axes)
         self._check_components(d)
-        model = self._assemble(columns, d)
+        self.axes = axes
+        return self._start(columns, d, axes)
+
+    def _start(self, columns: Columns, n_components: int, axes: PrincipalAxes | None) -> Autoencoder:
+        model = self._assemble(columns, n_components)
         if self.estimator.init == "pca":
             start_at_pca(model, axes)
-            self.axes = axes
         return model.to(self.device)
 
-    def _build_first(self) -> Autoencoder:
-        """A model at its start on all rows."""
+    def _build_first(self) -> list[Autoencoder]:
+        """Models at their start on all rows, one a restart."""
         model = self.build(self.raw)
         if self.raw.empty_columns:
             warnings.warn(
@@ -134,7 +137,9 @@ class Fitting:
                 "them before.",
                 stacklevel=2,
             )
-        return model
+        columns, axes = model.scaling.columns, self.axes
+        others = range(1, self.estimator.n_init)
+        return [model, *(self._start(columns, model.n_components, axes) for _ in others)]
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
         asked = n_components or self.estimator.n_components
@@ -185,30 +190,48 @@ class Fitting:
 
     def run(self, model: Autoencoder | None = None) -> None:
         """Train on all rows, from the start or from a copy of `model`, and hand the result over."""
-        context = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
+        together, n_init = self._trains_together(), 1 if model is not None else self.estimator.n_init
+        context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         plan, again = self._plan(), model is not None
         if model is None:
-            model = self._build_first()
-            if self._is_at_optimum(model):
+            models = self._build_first()
+            self.start_axes = self.axes
+            if self._is_at_optimum(models[0]):
                 plan.n_epochs = 0
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
-            model = self._continue(model)
-        with threads.for_work(self._step_flops(model)):
-            train, validation = self._guard(model, plan, again)
-            trainer = Trainer(model, plan, self.generator)
-            trainer.run(train, validation, *self._epoch_hooks(context, trainer))
-            if not trainer.history.loss:
-                trainer.record_start(train)
-            if self.fold_curve:
-                trainer.history.validation_loss = self.fold_curve
-                trainer.history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
-            trainer.close()
-        self._hand_over(model, trainer.history)
+            models = [self._continue(model)]
+        with threads.for_work(self._step_flops(models[0]) * (len(models) if together else 1)):
+            train, held = self._guard(models[0], plan, again)
+            groups = self._groups(models, plan, [train] * len(models))
+            for trainer, rows in groups:
+                validation = None if held is None else [held] * len(trainer.models)
+                trainer.run(rows, validation, *self._epoch_hooks(context, trainer))
+                if trainer.epoch == 0:
+                    trainer.record_start(rows)
+                trainer.close()
+        trainer = min((trainer for trainer, _ in groups), key=lambda each: each.histories[each.best].final_loss)
+        best, history = trainer.models[trainer.best], trainer.histories[trainer.best]
+        if self.fold_curve:
+            history.validation_loss = self.fold_curve
+            history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
+        self._hand_over(best, history)
         context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
+
+    def _trains_together(self) -> bool:
+        """Whether several models train side by side, in one step of all."""
+        return not self.optimizer.full_batch and stays_resident(self.raw, self.device)
+
+    def _groups(
+        self, models: list[Autoencoder], plan: Plan, rows: list[Rows]
+    ) -> list[tuple[Trainer, Rows | SideBySide]]:
+        """Trainers and their rows: one for all models where they train together, or one each."""
+        if self._trains_together():
+            return [(Trainer(models, plan, self.generator), side_by_side(rows))]
+        return [(Trainer([model], plan, self.generator), each) for model, each in zip(models, rows, strict=True)]
 
     def run_once(self, model: Autoencoder | None) -> None:
         """Train for one pass over the rows, with the optimizer of the last call where there is one."""
@@ -218,15 +241,16 @@ class Fitting:
         trainer = estimator.__dict__.get("_trainer")
         history = History()
         if model is None:
-            model = self._build_first()
+            model = self._build_first()[0]
+            self.start_axes = self.axes
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
             history = self._earlier_history()
-        if trainer is None or trainer.model is not model or estimator._trainer_settings != self._settings():
+        if trainer is None or trainer.models[0] is not model or estimator._trainer_settings != self._settings():
             model = self._continue(model) if history.loss else model
-            trainer = Trainer(model, self._plan(endless=True), self.generator)
+            trainer = Trainer([model], self._plan(endless=True), self.generator)
             trainer.epoch = len(history.loss)
-        trainer.history = copy.deepcopy(history)
+        trainer.histories = [copy.deepcopy(history)]
         before = [player.flat.values.clone() for player in trainer.players]
         trainer.plan.n_epochs = trainer.epoch + 1
         trainer.plan.batch_size = self.batch_size
@@ -239,7 +263,7 @@ class Fitting:
             estimator.__dict__.pop("_trainer", None)
             raise
         estimator._trainer, estimator._trainer_settings = trainer, self._settings()
-        self._hand_over(model, trainer.history)
+        self._hand_over(model, trainer.histories[0])
         context.call_on_fit_task_end(
             estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -269,7 +293,7 @@ class Fitting:
         return 6.0 * self.batch_size * sum(parameter.numel() for parameter in model.parameters())
 
     def _rows(self, raw: RawRows, model: Autoencoder) -> Rows:
-        return Rows(raw, model.prepare_on(self.device), self.device)
+        return Rows(raw, model.prepare_for_training, self.device)
 
     def _is_at_optimum(self, model: Autoencoder) -> bool:
         """Whether PCA, where the model starts, is already the minimum."""
@@ -311,14 +335,17 @@ class Fitting:
     def _length_by_folds(self, order: np.ndarray, n_folds: int, n_components: int, patience: int) -> int:
         if n_folds < 2:
             return 0
-        folds = []
+        models, train, held = [], [], []
         for fold in range(n_folds):
             kept = self.raw.subset(np.sort(np.delete(order, np.s_[fold::n_folds])))
-            held = self.raw.subset(np.sort(order[fold::n_folds]))
-            model = self.build(kept, n_components)
-            trainer = Trainer(model, self._plan(), self.generator)
-            folds.append((trainer, self._rows(kept, model), self._rows(held, model)))
-        length, self.fold_curve = best_length(folds, patience)
+            models.append(self.build(kept, n_components))
+            train.append(self._rows(kept, models[-1]))
+            held.append(self._rows(self.raw.subset(np.sort(order[fold::n_folds])), models[-1]))
+        groups, waiting = [], iter(held)
+        for trainer, rows in self._groups(models, self._plan(), train):
+            groups.append((trainer, rows, [next(waiting) for _ in trainer.models]))
+        with threads.for_work(self._step_flops(models[0]) * len(groups[0][0].models)):
+            length, self.fold_curve = best_length(groups, patience)
         return length
 
     def _epoch_hooks(self, context, trainer: Trainer):
@@ -345,16 +372,19 @@ class Fitting:
             "validation_loss_curve_": list(history.validation_loss),
             "validation_epochs_": list(history.validation_epochs),
         }
-        if hasattr(self, "axes"):
-            ratio = self.axes.variances / max(self.axes.total, 1e-300)
+        axes = getattr(self, "start_axes", None)
+        if self.estimator.init == "pca" and axes is not None:
+            ratio = axes.variances / max(axes.total, 1e-300)
             made["explained_variance_ratio_"] = ratio.numpy()
         return made
 
     def _snapshot(self, trainer: Trainer) -> dict:
-        model = copy.deepcopy(trainer.model).to(self.device).eval()
-        attributes = self._attributes(trainer.history)
+        best = trainer.best
+        model = copy.deepcopy(trainer.models[best]).to(self.device).eval()
+        attributes = self._attributes(trainer.histories[best])
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
     def _hand_over(self, model: Autoencoder, history: History) -> None:
         self.estimator._set_fitted(model, self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))
+

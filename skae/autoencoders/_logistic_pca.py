@@ -28,6 +28,9 @@ class LogisticPCA(BaseAutoencoder):
         pair raises an error for values beyond it.
     init : {"pca", "random"}, default="pca"
         Start at PCA, with the logistic function's tangent, or at random weights.
+    n_init : int, default=1
+        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
+        lowest loss where folds or nothing is held out). They train side by side.
     max_iter : int or "auto", default="auto"
         Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
     batch_size : int or "auto", default="auto"
@@ -101,6 +104,7 @@ class LogisticPCA(BaseAutoencoder):
         *,
         bounds="auto",
         init="pca",
+        n_init=1,
         max_iter="auto",
         batch_size="auto",
         learning_rate=0.01,
@@ -114,6 +118,7 @@ class LogisticPCA(BaseAutoencoder):
         self.n_components = n_components
         self.bounds = bounds
         self.init = init
+        self.n_init = n_init
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate

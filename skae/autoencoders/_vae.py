@@ -44,6 +44,9 @@ class VAE(BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
         the first loss is PCA's. "random" has no linear path.
+    n_init : int, default=1
+        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
+        lowest loss where folds or nothing is held out). They train side by side.
     beta : float, default=1.0
         Weight of the KL term; above 1, components are kept apart and unused ones dropped [3]_.
     kl_warm_up : float, default=0.0
@@ -136,6 +139,7 @@ class VAE(BaseAutoencoder):
         network=None,
         likelihood="gaussian",
         init="pca",
+        n_init=1,
         beta=1.0,
         kl_warm_up=0.0,
         free_bits=0.0,
@@ -156,6 +160,7 @@ class VAE(BaseAutoencoder):
         self.network = network
         self.likelihood = likelihood
         self.init = init
+        self.n_init = n_init
         self.beta = beta
         self.kl_warm_up = kl_warm_up
         self.free_bits = free_bits

@@ -120,16 +120,12 @@ class Autoencoder(nn.Module):
         target = input if self.scaling.same_target else self.scaling.target(x)
         return input, target, observed
 
-    def prepare_on(self, device: torch.device):
-        """A function from raw rows to (input, target, observed) in float32 on `device`."""
-
-        def prepare(x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-            input, target, observed = self.prepare(x)
-            moved = input.to(device, torch.float32)
-            target = moved if target is input else target.to(device, torch.float32)
-            return moved, target, None if observed is None else observed.to(device, torch.float32)
-
-        return prepare
+    def prepare_for_training(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows as (input, target, observed) in float32."""
+        input, target, observed = self.prepare(x)
+        rounded = input.to(torch.float32)
+        target = rounded if target is input else target.to(torch.float32)
+        return rounded, target, None if observed is None else observed.to(torch.float32)
 
     def condition(self, corrupted: Corrupted, observed: Tensor | None) -> Tensor | None:
         """What the encoder is told beside the row, of shape (n_rows, n_conditions), or None."""

@@ -125,10 +125,6 @@ class Gaussian(Likelihood):
         constant = -log_scale - 0.5 * math.log(2 * math.pi)
         return torch.addcmul(constant, (target - eta).square(), torch.exp(-2 * log_scale), value=-0.5)
 
-    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
-        """Derivative of minus the log-density with respect to the decoder's output."""
-        return (eta - target) * torch.exp(-2 * extras["log_scale"])
-
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""
         return torch.distributions.Normal(eta, extras["log_scale"].exp(), validate_args=False)
@@ -253,7 +249,7 @@ class Bernoulli(Likelihood):
         """Log-probability of each entry of the target; entries beyond the bounds are clipped."""
         return target.clamp(0, 1) * eta - functional.softplus(eta)
 
-    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+    def slope(self, eta: Tensor, target: Tensor) -> Tensor:
         """Derivative of minus the log-probability with respect to the decoder's output."""
         return torch.sigmoid(eta) - target.clamp(0, 1)
 
@@ -315,7 +311,7 @@ class Poisson(Likelihood):
         """Log-probability of each entry of the target."""
         return target * eta - self.mean(eta) - torch.lgamma(target + 1)
 
-    def slope(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+    def slope(self, eta: Tensor, target: Tensor) -> Tensor:
         """Derivative of minus the log-probability with respect to the decoder's output."""
         # Bounded means must be pulled back, so the slope does not vanish beyond the bound.
         return self.mean(eta) - target

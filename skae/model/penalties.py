@@ -19,7 +19,8 @@ class Penalty(BaseEstimator):
     """Base of the penalties: `penalty(step)` returns a tensor of shape (n_rows,).
 
     A penalty of the code alone may give its derivative, `code_slope(step)` of shape
-    (n_rows, n_components), so that the gradient by hand covers it.
+    (n_rows, n_components), so that the gradient by hand covers it; it and the penalty itself then
+    read nothing of the step but `code`, `departure` and `loss_scale`.
 
     A penalty with a critic returns a module from `critic` and that module's own loss from
     `critic_terms`; the trainer then has a second player.
@@ -78,11 +79,11 @@ class Anchor(Penalty):
 
     def __call__(self, step: Step) -> Tensor:
         """Half the squared length of what the network adds to each row's code, in the likelihood's units."""
-        return 0.5 / step.model.loss_scale * step.departure.square().sum(1)
+        return 0.5 / step.loss_scale * step.departure.square().sum(1)
 
     def code_slope(self, step: Step) -> Tensor:
         """The derivative with respect to the code."""
-        return step.departure / step.model.loss_scale
+        return step.departure / step.loss_scale
 
 
 class LaplaceCode(Penalty):

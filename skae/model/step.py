@@ -71,6 +71,11 @@ class Step:
         """What the encoder is told of the corruption, of shape (n_rows, n_conditions)."""
         return self.model.condition(self.corrupted, self.observed)
 
+    @property
+    def loss_scale(self) -> float:
+        """The unit of the loss: training minimises the loss times this constant."""
+        return self.model.loss_scale
+
     def encoder_function(self, x: Tensor) -> Tensor:
         """The code as a function of the rows seen, with this batch's condition."""
         return self.model.posterior.mean(self.model.encode(x, self.condition))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ CHUNK_ELEMENTS = 2**22
 
 class Batch(NamedTuple):
     """One batch: what the network sees, what the likelihood scores, what of it was observed.
+
+    Batches for models side by side have a leading axis for the model.
 
     Attributes
     ----------
@@ -35,13 +38,31 @@ class Batch(NamedTuple):
     observed: Tensor | None
     weight: Tensor | None
 
-    def rows(self, start: int, stop: int) -> Batch:
-        """The rows from `start` to `stop` of this batch."""
-        part = self.input[start:stop]
-        target = part if self.target is self.input else self.target[start:stop]
-        observed = None if self.observed is None else self.observed[start:stop]
-        weight = None if self.weight is None else self.weight[start:stop]
+    def rows(self, start: int, n_rows: int) -> Batch:
+        """So many rows of this batch from `start` on."""
+        part = self.input.narrow(-2, start, n_rows)
+        target = part if self.target is self.input else self.target.narrow(-2, start, n_rows)
+        observed = None if self.observed is None else self.observed.narrow(-2, start, n_rows)
+        weight = None if self.weight is None else self.weight.narrow(-1, start, n_rows)
         return Batch(part, target, observed, weight)
+
+    def of(self, model: int) -> Batch:
+        """One model's part of a batch for models side by side."""
+        part = self.input[model]
+        target = part if self.target is self.input else self.target[model]
+        return Batch(part, target, *(None if t is None else t[model] for t in (self.observed, self.weight)))
+
+    def take(self, rows: Tensor) -> Batch:
+        """The rows of these indices, of any shape."""
+
+        def gathered(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            return tensor.index_select(0, rows.flatten()).view(*rows.shape, *tensor.shape[1:])
+
+        input = gathered(self.input)
+        target = input if self.target is self.input else gathered(self.target)
+        return Batch(input, target, gathered(self.observed), gathered(self.weight))
 
 
 class RawRows:
@@ -96,8 +117,11 @@ class RawRows:
         """These rows alone; memory maps stay on disk behind an index."""
         weight = None if self.weight is None else self.weight[rows]
         if isinstance(self.X, np.memmap):
-            return _IndexedRows(self, rows, weight)
-        return RawRows(self.X[torch.as_tensor(rows)] if isinstance(self.X, Tensor) else self.X[rows], weight)
+            made: RawRows = _IndexedRows(self, rows, weight)
+        else:
+            made = RawRows(self.X[torch.as_tensor(rows)] if isinstance(self.X, Tensor) else self.X[rows], weight)
+        made.has_missing = self.has_missing
+        return made
 
 
 class _IndexedRows(RawRows):
@@ -112,7 +136,15 @@ class _IndexedRows(RawRows):
         return super().take(self._index[rows])
 
     def subset(self, rows: np.ndarray) -> RawRows:
-        return _IndexedRows(self, self._index[rows], None if self.weight is None else self.weight[rows])
+        made = _IndexedRows(self, self._index[rows], None if self.weight is None else self.weight[rows])
+        made.has_missing = self.has_missing
+        return made
+
+
+def stays_resident(raw: RawRows, device: torch.device) -> bool:
+    """Whether the rows are kept on the device while training."""
+    in_memory = not isinstance(raw, _IndexedRows) and not sp.issparse(raw.X) and not isinstance(raw.X, np.memmap)
+    return in_memory and 4 * raw.n_rows * raw.n_features <= resident_limit(device)
 
 
 class Rows:
@@ -122,7 +154,7 @@ class Rows:
     ----------
     raw : RawRows
     prepare : callable
-        Turns raw rows into (input, target, observed), in float32 on the device.
+        Turns raw rows into (input, target, observed), in float32.
     device : torch.device
     """
 
@@ -130,40 +162,39 @@ class Rows:
         self.raw, self.prepare, self.device = raw, prepare, device
         self.n_rows = raw.n_rows
         self._mean_weight = 1.0 if raw.weight is None else float(np.mean(raw.weight))
-        in_memory = not isinstance(raw, _IndexedRows) and not sp.issparse(raw.X) and not isinstance(raw.X, np.memmap)
-        fits = 4 * raw.n_rows * raw.n_features <= resident_limit(device)
-        self._resident = self._load_all() if in_memory and fits else None
+        self.resident = self._load_all() if stays_resident(raw, device) else None
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of rows of each model."""
+        return [self.n_rows]
 
     def _load(self, rows: np.ndarray | slice) -> Batch:
         input, target, observed = self.prepare(self.raw.take(rows))
+        if observed is None and self.raw.has_missing:
+            observed = torch.ones_like(input)
         weight = self.raw.take_weight(rows)
         if weight is not None:
             # Weights have mean one, so that the step size does not depend on their scale.
-            weight = (weight / self._mean_weight).to(self.device, torch.float32)
-        return Batch(input, target, observed, weight)
+            weight = (weight / self._mean_weight).to(torch.float32)
+        return to_device(Batch(input, target, observed, weight), self.device)
 
     def _load_all(self) -> Batch:
         step = self.raw.chunk_rows
         parts = [self._load(slice(start, start + step)) for start in range(0, self.n_rows, step)]
-        if len(parts) == 1:
-            return parts[0]
-        input = torch.cat([part.input for part in parts])
-        same = parts[0].target is parts[0].input
-        target = input if same else torch.cat([part.target for part in parts])
-        masked = any(part.observed is not None for part in parts)
-        observed = torch.cat([_observed(part) for part in parts]) if masked else None
-        weight = None if parts[0].weight is None else torch.cat([part.weight for part in parts])
-        return Batch(input, target, observed, weight)
+        return _joined(parts)
 
-    def _gather(self, rows: Tensor) -> Batch:
-        whole = self._resident
-        if whole is None:
-            return self._load(rows.cpu().numpy())
-        input = whole.input.index_select(0, rows)
-        target = input if whole.target is whole.input else whole.target.index_select(0, rows)
-        observed = None if whole.observed is None else whole.observed.index_select(0, rows)
-        weight = None if whole.weight is None else whole.weight.index_select(0, rows)
-        return Batch(input, target, observed, weight)
+    def _chunks(self, order: Tensor | None, step: int) -> Iterator[Batch]:
+        """All rows, `step` at a time; while one chunk is used, the next is read."""
+        starts = range(0, self.n_rows, step)
+        if self.resident is not None:
+            for start in starts:
+                assert order is not None
+                yield self.resident.take(order[start : start + step])
+            return
+        index = None if order is None else order.cpu().numpy()
+        parts = [slice(start, min(start + step, self.n_rows)) for start in starts]
+        yield from read_ahead(self._load, [part if index is None else index[part] for part in parts])
 
     def epoch(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows once in batches: shuffled by `generator`, in order without one.
@@ -172,25 +203,116 @@ class Rows:
         """
         n = self.n_rows
         shuffled = generator is not None and batch_size < n
-        if not shuffled and self._resident is not None:
-            yield from self._slices(self._resident, batch_size)
+        if not shuffled and self.resident is not None:
+            yield from _slices(self.resident, batch_size)
             return
         order = torch.randperm(n, generator=generator, device=self.device) if shuffled else None
         step = batch_size * max(1, self.raw.chunk_rows // batch_size)
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            chunk = self._load(slice(start, stop)) if order is None else self._gather(order[start:stop])
-            yield from self._slices(chunk, batch_size)
+        for chunk in self._chunks(order, step):
+            yield from _slices(chunk, batch_size)
 
-    @staticmethod
-    def _slices(chunk: Batch, batch_size: int) -> Iterator[Batch]:
-        n = len(chunk.input)
-        if batch_size >= n:
-            yield chunk
-            return
-        for start in range(0, n, batch_size):
-            yield chunk.rows(start, min(start + batch_size, n))
+
+class SideBySide:
+    """Rows of models side by side: batches with a leading axis for the model.
+
+    Models with fewer rows get others of no weight.
+
+    Parameters
+    ----------
+    rows : list of Rows
+        Those of each model, all resident; models may share them.
+    """
+
+    def __init__(self, rows: list[Rows]):
+        self.sizes = [each.n_rows for each in rows]
+        self.n_rows = max(self.sizes)
+        distinct = list({id(each): each for each in rows}.values())
+        starts, start = {}, 0
+        for each in distinct:
+            starts[id(each)] = start
+            start += each.n_rows
+        parts = [each.resident for each in distinct]
+        self._all = _joined([part for part in parts if part is not None])
+        device = self._all.input.device
+        self._starts = torch.tensor([[starts[id(each)]] for each in rows], device=device)
+        self._limits = torch.tensor([[size] for size in self.sizes], device=device)
+        self._chunk_rows = max(1, rows[0].raw.chunk_rows // len(rows))
+
+    def epoch(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """All rows of each model once, each in an order of its own."""
+        n, device = self.n_rows, self._starts.device
+        if generator is not None and batch_size < n:
+            order = torch.stack([torch.randperm(n, generator=generator, device=device) for _ in self.sizes])
+        else:
+            order = torch.arange(n, device=device).expand(len(self.sizes), n)
+        step = batch_size * max(1, self._chunk_rows // batch_size)
+        for start in range(0, n, step):
+            yield from _slices(self._take(order[:, start : start + step]), batch_size)
+
+    def _take(self, order: Tensor) -> Batch:
+        if min(self.sizes) == self.n_rows:
+            return self._all.take(order + self._starts)
+        valid = order < self._limits
+        batch = self._all.take(torch.where(valid, order, 0) + self._starts)
+        weight = valid.to(batch.input.dtype)
+        return batch._replace(weight=weight if batch.weight is None else weight * batch.weight)
+
+
+def side_by_side(rows: list[Rows]) -> Rows | SideBySide:
+    """The source of batches for these models' rows."""
+    return rows[0] if len(rows) == 1 else SideBySide(rows)
+
+
+def _slices(chunk: Batch, batch_size: int) -> Iterator[Batch]:
+    n = chunk.input.shape[-2]
+    if batch_size >= n:
+        yield chunk
+        return
+    for start in range(0, n, batch_size):
+        yield chunk.rows(start, min(batch_size, n - start))
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    input = torch.cat([part.input for part in parts])
+    same = parts[0].target is parts[0].input
+    target = input if same else torch.cat([part.target for part in parts])
+    masked = any(part.observed is not None for part in parts)
+    observed = torch.cat([_observed(part) for part in parts]) if masked else None
+    weight = None if parts[0].weight is None else torch.cat([part.weight for part in parts])
+    return Batch(input, target, observed, weight)
 
 
 def _observed(batch: Batch) -> Tensor:
     return torch.ones_like(batch.input) if batch.observed is None else batch.observed
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on `device`; towards CUDA through pinned memory, so that the copy runs beside the computation."""
+    if device.type == "cpu":
+        return batch
+
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+        return pinned.to(device, non_blocking=True)
+
+    input = moved(batch.input)
+    target = input if batch.target is batch.input else moved(batch.target)
+    return Batch(input, target, moved(batch.observed), moved(batch.weight))
+
+
+def read_ahead(read: Callable, parts: list) -> Iterator:
+    """`read(part)` of each part in order, one ahead in a thread."""
+    if len(parts) == 1:
+        yield read(parts[0])
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(read, part) for part in parts[:1]]
+        for part in [*parts[1:], None]:
+            made = coming.pop().result()
+            if part is not None:
+                coming.append(pool.submit(read, part))
+            yield made

@@ -1,157 +1,494 @@
-"""The gradient of the plain dense case by hand: what autograd would give, without its overhead.
+"""The gradient of dense networks by hand: what autograd would give, without its overhead.
 
 A step of a small network costs more in bookkeeping than in arithmetic. `DenseGradient` covers dense
-networks with a point code and a likelihood of fixed shape; everything else goes through autograd.
+networks with a point code or a normal one and the common likelihoods, for several models side by
+side; everything else goes through autograd.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skae.model.autoencoder import Autoencoder
-from skae.model.networks import ACTIVATIONS, Dense, Linear, Shortcut
-from skae.model.posteriors import Point
+from skae.model.likelihoods import Bernoulli, Gaussian, Poisson
+from skae.model.networks import Dense, Linear, Shortcut
+from skae.model.penalties import Anchor
+from skae.model.posteriors import DiagonalGaussian, Point
 from skae.model.step import Step
+from skae.training.batches import Batch
+from skae.training.optimizers import FlatParameters
+from skae.training.tape import Tape
 
 _aten = torch.ops.aten
-# Each takes (gradient, input of the activation, output of the activation).
-BACKWARD = {
-    "identity": lambda g, x, y: g,
-    "relu": lambda g, x, y: _aten.threshold_backward(g, y, 0),
-    "tanh": lambda g, x, y: _aten.tanh_backward(g, y),
-    "logistic": lambda g, x, y: _aten.sigmoid_backward(g, y),
-    "gelu": lambda g, x, y: _aten.gelu_backward(g, x),
-    "silu": lambda g, x, y: _aten.silu_backward(g, x),
+
+
+class _Activation(NamedTuple):
+    """How a layer is bent in place or into `out`, and how a gradient passes back in place.
+
+    `forward` takes (before, out), `backward` (gradient, kept): the layer's output, or, where
+    `needs_input`, what it was before.
+    """
+
+    forward: Callable
+    backward: Callable
+    needs_input: bool = False
+
+
+# gelu of a transposed view keeps torch away from oneDNN, whose set-up costs a small layer ten times its arithmetic.
+ACTIVATIONS = {
+    "relu": _Activation(
+        lambda x, out: torch.clamp_min(x, 0, out=out),
+        lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g),
+    ),
+    "tanh": _Activation(
+        lambda x, out: torch.tanh(x, out=out),
+        lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g),
+    ),
+    "logistic": _Activation(
+        lambda x, out: torch.sigmoid(x, out=out),
+        lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g),
+    ),
+    "elu": _Activation(
+        lambda x, out: _aten.elu.out(x, out=out),
+        lambda g, y: _aten.elu_backward.grad_input(g, 1.0, 1.0, 1.0, True, y, grad_input=g),
+    ),
+    "gelu": _Activation(
+        lambda x, out: functional.gelu(x.mT, out=out.mT),
+        lambda g, x: _aten.gelu_backward.grad_input(g.mT, x.mT, grad_input=g.mT),
+        needs_input=True,
+    ),
+    "silu": _Activation(
+        lambda x, out: _aten.silu.out(x, out=out),
+        lambda g, x: _aten.silu_backward.grad_input(g, x, grad_input=g),
+        needs_input=True,
+    ),
 }
 
 
 class DenseGradient:
-    """Loss and gradient of one batch.
+    """Loss and gradient of a batch in models side by side.
 
     Parameters
     ----------
-    model : Autoencoder
-        Whose parameters already have their `grad`, which is overwritten.
+    models : sequence of Autoencoder
+        Alike but for their numbers.
+    flat : FlatParameters
+        Of the models; its gradient is overwritten at each call.
+
+    Attributes
+    ----------
+    sums : dict of Tensor of shape (n_models, 1, 1)
+        Sum of each term over the rows so far, times the model's `loss_scale`, without constants.
     """
 
-    def __init__(self, model: Autoencoder):
-        self.model, self.extras = model, model.extras
-        self.encoder, self.decoder = _path(model.encoder), _path(model.decoder)
+    def __init__(self, models: Sequence[Autoencoder], flat: FlatParameters):
+        self.models, self.flat = models, flat
+        self.encoder = _path([model.encoder for model in models], flat)
+        self.decoder = _path([model.decoder for model in models], flat)
+        self.variational = models[0].posterior.variational
+        names = ["negative_log_likelihood"] + ["kl_divergence"] * self.variational
+        names += [penalty.name for penalty in models[0].penalties]
+        self.sums = {name: flat.values.new_zeros(len(models), 1, 1) for name in names}
+        self._passes: dict[tuple, _Pass] = {}
 
     @staticmethod
     def covers(model: Autoencoder, precision: str) -> bool:
         """Whether the model is one of those whose gradient is written out here."""
         return (
-            precision == "float32"
-            and isinstance(model.posterior, Point)
+            precision != "bfloat16"
+            and _is_plain_posterior(model.posterior)
             and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
-            and not model._learnt
-            and hasattr(model.likelihood, "slope")
+            and isinstance(model.likelihood, (Gaussian, Bernoulli, Poisson))
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
 
     @torch.no_grad()
-    def __call__(self, step: Step, weight: Tensor | float) -> dict[str, Tensor]:
-        """Set the gradient of the weighted sum over the rows; returns the terms of the loss."""
-        x, condition, model = step.seen, step.condition, step.model
+    def __call__(self, batch: Batch, generator: torch.Generator, progress: float | Tensor) -> None:
+        """Set the gradient of the mean over the rows, and add to the sums."""
+        masked = batch.observed is not None
+        key = (batch.input.shape[-2], masked, batch.weight is not None)
+        if key not in self._passes:
+            self._passes[key] = _Pass(self, batch)
+        self._passes[key].run(batch, generator, progress)
 
-        def by_row(gradient: Tensor) -> Tensor:
-            return gradient * (weight if isinstance(weight, float) else weight[:, None])
+    def collect(self, n_rows: Sequence[int]) -> dict[str, Tensor]:
+        """Sum of each term over the rows, of shape (n_models,), in float64; the next epoch begins."""
+        scale = torch.tensor([model.loss_scale for model in self.models], dtype=torch.float64)
+        made = {name: total.flatten().double().cpu() / scale for name, total in self.sums.items()}
+        if not any(masked for _, masked, _ in self._passes):
+            constants = torch.stack([_constants(model).sum() for model in self.models]).cpu()
+            made["negative_log_likelihood"] += constants * torch.tensor(n_rows)
+        for total in self.sums.values():
+            total.zero_()
+        return made
 
-        code, encoder_trace = self.encoder.forward(x if condition is None else torch.cat([x, condition], dim=1))
-        eta, decoder_trace = self.decoder.forward(code)
-        slope = model.likelihood.slope(eta, step.target, self.extras)
-        if step.observed is not None:
-            slope = slope * step.observed
-        slope = by_row(slope)
-        slope = self.decoder.backward(slope, decoder_trace, True)
-        step.encoded, step.eta = code, eta
-        for penalty in model.penalties:
-            slope = slope + penalty.weight * by_row(penalty.code_slope(step))
-        self.encoder.backward(slope, encoder_trace, False)
-        return step.terms
+
+def _is_plain_posterior(posterior) -> bool:
+    if isinstance(posterior, DiagonalGaussian):
+        return posterior.n_importance_samples == 1 and posterior.free_bits == 0
+    return isinstance(posterior, Point)
 
 
 def _is_plain(network: torch.nn.Module) -> bool:
     if isinstance(network, Shortcut):
         return not network.linear._other and (network.network is None or _is_plain(network.network))
-    dense = isinstance(network, Dense) and network.activation in BACKWARD
-    return dense and network.dropout is None and network.input_dropout is None
+    bent = isinstance(network, Dense) and (network.activation in ACTIVATIONS or network.activation == "identity")
+    return bent and network.dropout is None and network.input_dropout is None
 
 
-def _path(network: torch.nn.Module) -> _DensePath | _ShortcutPath:
-    return _ShortcutPath(network) if isinstance(network, Shortcut) else _DensePath(network)
+def _constants(model: Autoencoder) -> Tensor:
+    """What each entry adds to the loss whatever the weights, of shape (n_features,), in float64."""
+    made = -model.log_jacobian.double()
+    if isinstance(model.likelihood, Gaussian):
+        made = made + 0.5 * math.log(2 * math.pi)
+        if "log_scale" not in model._learnt:
+            made = made + model.extras["log_scale"].double()
+    return made
+
+
+def _by_model(values: Sequence[float], like: Tensor) -> float | Tensor:
+    """One number where all models have the same, or a tensor of shape (n_models, 1, 1)."""
+    if max(values) - min(values) <= 1e-12 * abs(max(values)):
+        return values[0]
+    return like.new_tensor(values).view(-1, 1, 1)
+
+
+class _Pass:
+    """One step for batches of one shape, recorded on a tape."""
+
+    def __init__(self, gradient: DenseGradient, batch: Batch):
+        self.gradient, self.models, self.sums = gradient, gradient.models, gradient.sums
+        model, like = self.models[0], batch.input
+        self.tape = tape = Tape(like)
+        self.leading, self.n_rows = like.shape[:-1], like.shape[-2]
+        n_seen = gradient.encoder.n_in
+        self.seen = tape.empty(*self.leading, n_seen)
+        self.rows = self.seen[..., : model.n_features]
+        self.is_seen_as_given = model.corruption is None and model.conditioning is None
+        same = self.is_seen_as_given and batch.target is batch.input
+        self.target = self.rows if same else tape.empty(*like.shape)
+        masked, weighted = batch.observed is not None, batch.weight is not None
+        self.observed = tape.empty(*like.shape) if masked else None
+        # What a row counts in the mean: a number, or one a row.
+        self.share: Any = tape.empty(*self.leading, 1).fill_(1 / self.n_rows) if masked or weighted else 1 / self.n_rows
+        self.loss_scale = _by_model([m.loss_scale for m in self.models], like)
+        self._record()
+
+    def run(self, batch: Batch, generator: torch.Generator, progress: float | Tensor) -> None:
+        """Bring the batch to where the tape reads it, and run the tape."""
+        if self.is_seen_as_given:
+            self.rows.copy_(batch.input)
+        else:
+            self._see(batch, generator)
+        if self.target is not self.rows:
+            self.target.copy_(batch.target)
+        if batch.weight is not None:
+            torch.mul(batch.weight.unsqueeze(-1), 1 / self.n_rows, out=self.share)
+        if self.observed is not None:
+            self.observed.copy_(batch.observed)
+        if self.gradient.variational:
+            self.noise.normal_(generator=generator)
+            torch.mul(self._kl_unit, self.models[0].posterior.weight(progress), out=self._kl_share)
+        for call in self.tape.calls:
+            call()
+
+    def _see(self, batch: Batch, generator: torch.Generator) -> None:
+        n_features = self.models[0].n_features
+        seen = [self.seen] if len(self.models) == 1 else self.seen.unbind(0)
+        for index, (model, out) in enumerate(zip(self.models, seen, strict=True)):
+            one = batch.of(index) if len(self.models) > 1 else batch
+            step = Step(model, one.input, one.target, one.observed, generator=generator)
+            out[:, :n_features].copy_(step.seen)
+            if step.condition is not None:
+                out[:, n_features:].copy_(step.condition)
+
+    # What is recorded ------------------------------------------------------------------------
+
+    def _record(self) -> None:
+        gradient, tape = self.gradient, self.tape
+        encoded, encoder_trace = gradient.encoder.forward(tape, self.seen)
+        self.code, self.departure = encoded[..., : self.models[0].n_components], encoder_trace[-1]
+        sample = self._sample(encoded) if gradient.variational else encoded
+        eta, decoder_trace = gradient.decoder.forward(tape, sample)
+        slope = self._likelihood(eta)
+        slope = gradient.decoder.backward(tape, slope, decoder_trace, True)
+        self.code_slope = slope
+        if gradient.variational:
+            slope = self._kl_divergence(slope)
+        for penalty in self.models[0].penalties:
+            if isinstance(penalty, Anchor):
+                self._anchor(penalty)
+            else:
+                tape.do(self._penalty, penalty)
+        gradient.encoder.backward(tape, slope, encoder_trace, False)
+
+    def _by_row(self, values: Tensor) -> None:
+        self.tape.do(values.mul_, self.share)
+
+    def _likelihood(self, eta: Tensor) -> Tensor:
+        """Record the loss and its derivative with respect to `eta`."""
+        model = self.models[0]
+        if self.observed is not None:
+            self.constants = torch.stack([_constants(m) * m.loss_scale for m in self.models]).to(eta).unsqueeze(-2)
+            self.tape.do(self._count_constants)
+        if not isinstance(model.likelihood, Gaussian):
+            slope = torch.zeros_like(eta)
+            self.tape.do(self._entries, eta, slope)
+            return slope
+        # eta becomes the residual.
+        self.tape.do(eta.sub_, self.target)
+        if self.observed is not None:
+            self.tape.do(eta.mul_, self.observed)
+        slope = torch.zeros_like(eta)
+        if "log_scale" in model._learnt:
+            return self._learnt_scale(eta, slope)
+        # A scale that is fixed is the square root of loss_scale.
+        self.tape.do(torch.mul, eta, self.share, out=slope)
+        self.tape.add_dot(self.sums["negative_log_likelihood"], slope, eta, 0.5 * self.n_rows)
+        return slope
+
+    def _learnt_scale(self, residual: Tensor, slope: Tensor) -> Tensor:
+        parameter = self.models[0]._learnt["log_scale"]
+        values, gradient = (part.unsqueeze(-2) for part in self.gradient.flat.of(parameter))
+        if residual.ndim == 2:
+            values, gradient = values[0], gradient[0]
+        total, n_rows = self.sums["negative_log_likelihood"], self.n_rows
+        counted = residual.new_full((*residual.shape[:-2], 1, residual.shape[-1]), 1.0)
+        squared = torch.zeros_like(residual)
+
+        def run() -> None:
+            torch.mul(residual, torch.exp(-2 * values), out=slope)
+            slope.mul_(self.share)
+            if isinstance(self.share, Tensor):
+                weight = self.share if self.observed is None else self.observed * self.share
+                torch.sum(weight.expand_as(residual), -2, keepdim=True, out=counted)
+            error = torch.mul(slope, residual, out=squared).sum(-2, keepdim=True)
+            gradient.copy_((counted - error).sum_to_size(gradient.shape))
+            loss = 0.5 * error + counted * values
+            total.add_(loss.sum((-2, -1)).view(-1, 1, 1), alpha=n_rows)
+
+        self.tape.do(run)
+        return slope
+
+    def _entries(self, eta: Tensor, slope: Tensor) -> None:
+        likelihood = self.models[0].likelihood
+        torch.mul(likelihood.slope(eta, self.target), self.share, out=slope)
+        entries = likelihood.log_prob(eta, self.target, {}).mul_(self.share)
+        if self.observed is not None:
+            slope.mul_(self.observed)
+            entries.mul_(self.observed)
+        self.sums["negative_log_likelihood"].sub_(entries.sum((-2, -1)).view(-1, 1, 1), alpha=self.n_rows)
+
+    def _count_constants(self) -> None:
+        made = self.observed * self.share * self.constants
+        self.sums["negative_log_likelihood"].add_(made.sum((-2, -1)).view(-1, 1, 1), alpha=self.n_rows)
+
+    def _sample(self, encoded: Tensor) -> Tensor:
+        """Record z = μ + σ·ε."""
+        tape, d = self.tape, self.models[0].n_components
+        self.mean, self.raw = encoded[..., :d], encoded[..., d:]
+        self.log_variance, self.scale, self.noise, sample = (tape.empty(*self.leading, d) for _ in range(4))
+        tape.do(torch.clamp, self.raw, -30.0, 20.0, out=self.log_variance)
+        tape.do(torch.mul, self.log_variance, 0.5, out=self.scale)
+        tape.do(self.scale.exp_)
+        tape.do(torch.addcmul, self.mean, self.scale, self.noise, out=sample)
+        # The weight of a row's KL in the mean, before the factor that depends on the progress of training.
+        unit = torch.as_tensor(self.loss_scale, dtype=encoded.dtype, device=encoded.device)
+        self._kl_unit = unit / self.n_rows if not isinstance(self.share, Tensor) else unit
+        self._kl_share = torch.zeros_like(self._kl_unit)
+        return sample
+
+    def _kl_divergence(self, slope: Tensor) -> Tensor:
+        """Record β·KL and the gradient of the encoder's output; `slope` is that of the sample."""
+        made = self.tape.empty(*self.leading, 2 * slope.shape[-1])
+        mean_slope, variance_slope = made[..., : slope.shape[-1]], made[..., slope.shape[-1] :]
+        variance, terms, inside = (self.tape.empty(*slope.shape) for _ in range(3))
+        total = self.sums["kl_divergence"]
+
+        def run() -> None:
+            weight = self._kl_share * self.share if isinstance(self.share, Tensor) else self._kl_share
+            torch.mul(self.scale, self.scale, out=variance)
+            torch.addcmul(variance, self.mean, self.mean, out=terms)
+            terms.sub_(self.log_variance).sub_(1.0).mul_(weight)
+            total.add_(terms.sum((-2, -1)).view(-1, 1, 1), alpha=0.5 * self.n_rows)
+            torch.addcmul(slope, self.mean, weight, out=mean_slope)
+            torch.mul(slope, self.noise, out=variance_slope)
+            variance_slope.mul_(self.scale)
+            variance_slope.addcmul_(variance.sub_(1.0), weight)
+            torch.eq(self.raw, self.log_variance, out=inside)
+            variance_slope.mul_(inside).mul_(0.5)
+
+        self.tape.do(run)
+        self.code_slope = mean_slope
+        return made
+
+    def _anchor(self, penalty: Anchor) -> None:
+        """Record ½·‖departure‖², which is in the units of the loss times its scale."""
+        if self.departure is None:
+            return
+        departure = self.departure[..., : self.code.shape[-1]]
+        if isinstance(self.share, Tensor):
+            weighted = torch.zeros_like(departure)
+            self.tape.do(torch.mul, departure, self.share, out=weighted)
+            factor = penalty.weight
+        else:
+            weighted, factor = departure, penalty.weight / self.n_rows
+        self.tape.do(self.code_slope.add_, weighted, alpha=factor)
+        self.tape.do(self._add_product, penalty.name, weighted, departure, 0.5 * factor * self.n_rows)
+
+    def _add_product(self, name: str, a: Tensor, b: Tensor, factor: float) -> None:
+        n_models = len(self.models)
+        self.sums[name].baddbmm_(a.reshape(n_models, 1, -1), b.reshape(n_models, -1, 1), alpha=factor)
+
+    def _penalty(self, penalty) -> None:
+        """A penalty of the code and its slope, model by model."""
+        for index, model in enumerate(self.models):
+
+            def of(tensor, index=index):
+                return tensor[index] if isinstance(tensor, Tensor) and tensor.ndim == 3 else tensor
+
+            step = CodeStep(of(self.code), of(self.departure), model.loss_scale)
+            share, scale = of(self.share), penalty.weight * model.loss_scale
+            of(self.code_slope).add_(penalty.code_slope(step) * share, alpha=scale)
+            loss = (penalty(step).unsqueeze(-1) * share).sum()
+            self.sums[penalty.name][index].add_(loss, alpha=scale * self.n_rows)
+
+
+class CodeStep:
+    """What a penalty of the code alone may read of a step, without autograd.
+
+    Attributes
+    ----------
+    code : Tensor of shape (n_rows, n_components)
+    departure : Tensor of shape (n_rows, n_components)
+        What the network adds to the linear path's code; zero without a path.
+    loss_scale : float
+    """
+
+    def __init__(self, code: Tensor, departure: Tensor | None, loss_scale: float):
+        d = code.shape[1]
+        self.code, self.loss_scale = code, loss_scale
+        self.departure = torch.zeros_like(code) if departure is None else departure[:, :d]
+
+
+def _path(networks: Sequence[torch.nn.Module], flat: FlatParameters) -> _DensePath | _ShortcutPath:
+    return (_ShortcutPath if isinstance(networks[0], Shortcut) else _DensePath)(networks, flat)
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor for all models, with an axis for the model where there are several."""
+    return tensors[0].detach() if len(tensors) == 1 else torch.stack([tensor.detach() for tensor in tensors])
 
 
 class _Affine:
-    """x Wᵀ + b and its gradient."""
+    """x Wᵀ + b and its gradient, in every model."""
 
-    def __init__(self, layer: Linear):
-        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
-        self.weight_t = self.weight.t()
-        self.weight_grad, self.bias_grad = layer.weight.grad, layer.bias.grad
+    def __init__(self, layers: Sequence[Linear], flat: FlatParameters):
+        first, self.learnt = layers[0], layers[0].weight.requires_grad
+        self.n_in = first.weight.shape[1]
+        if self.learnt:
+            (self.weight, self.weight_grad), (self.bias, self.bias_grad) = (
+                tuple(part[0] if len(layers) == 1 else part for part in flat.of(parameter))
+                for parameter in (first.weight, first.bias)
+            )
+        else:
+            self.weight = _stacked([layer.weight for layer in layers])
+            self.bias = _stacked([layer.bias for layer in layers])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight_t)
+    def forward(self, tape: Tape, x: Tensor) -> Tensor:
+        out = tape.empty(*x.shape[:-1], self.weight.shape[-2])
+        if x.ndim == 2:
+            tape.do(torch.addmm, self.bias, x, self.weight.t(), out=out)
+        else:
+            tape.do(torch.baddbmm, self.bias.unsqueeze(-2), x, self.weight.mT, out=out)
+        return out
 
-    def backward(self, gradient: Tensor, x: Tensor, input_needed: bool) -> Tensor | None:
-        if self.weight_grad is not None:
-            torch.mm(gradient.t(), x, out=self.weight_grad)
-            torch.sum(gradient, 0, out=self.bias_grad)
-        return gradient @ self.weight if input_needed else None
+    def backward(self, tape: Tape, gradient: Tensor, x: Tensor, input_needed: bool) -> Tensor | None:
+        if self.learnt:
+            tape.product(gradient.mT, x, self.weight_grad)
+            if x.ndim == 2:
+                tape.do(torch.mv, gradient.t(), tape.ones(len(x)), out=self.bias_grad)
+            else:
+                tape.do(torch.sum, gradient, 1, out=self.bias_grad)
+        return tape.product(gradient, self.weight, tape.empty(*x.shape)) if input_needed else None
 
 
 class _DensePath:
-    """A `Dense` network; its trace holds each layer's input and, before the activation, its output."""
+    """A `Dense` network; its trace holds each layer's input, and what its activation needs to go back."""
 
-    def __init__(self, network: Dense):
-        self.layers = [_Affine(layer) for layer in network.layers]
-        self.activation = ACTIVATIONS[network.activation]
-        self.activation_backward = BACKWARD[network.activation]
+    def __init__(self, networks: Sequence[Dense], flat: FlatParameters):
+        layers = zip(*(network.layers for network in networks), strict=True)
+        self.layers = [_Affine(same, flat) for same in layers]
+        self.n_in = self.layers[0].n_in
+        self.activation = ACTIVATIONS.get(networks[0].activation)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        trace = []
+    def forward(self, tape: Tape, x: Tensor) -> tuple[Tensor, Any]:
+        trace, act = [], self.activation
         for layer in self.layers[:-1]:
-            before = layer.forward(x)
+            before = layer.forward(tape, x)
+            after = before
+            if act is not None:
+                after = torch.zeros_like(before) if act.needs_input else before
+                tape.do(act.forward, before, after)
             trace.append((x, before))
-            x = self.activation(before)
+            x = after
         trace.append((x, None))
-        return self.layers[-1].forward(x), trace
+        return self.layers[-1].forward(tape, x), (trace, None)
 
-    def backward(self, gradient: Tensor, trace: Any, input_needed: bool) -> Tensor | None:
-        for i in range(len(self.layers) - 1, -1, -1):
-            x, before = trace[i]
-            if before is not None:
-                gradient = self.activation_backward(gradient, before, trace[i + 1][0])
-            gradient = self.layers[i].backward(gradient, x, input_needed or i > 0)
+    def backward(self, tape: Tape, gradient: Any, trace: Any, input_needed: bool) -> Tensor | None:
+        for index in range(len(self.layers) - 1, -1, -1):
+            x, kept = trace[0][index]
+            if kept is not None and self.activation is not None:
+                tape.do(self.activation.backward, gradient, kept)
+            gradient = self.layers[index].backward(tape, gradient, x, input_needed or index > 0)
         return gradient
 
 
 class _ShortcutPath:
-    """A `Shortcut`: a linear path beside a dense one."""
+    """A `Shortcut`: a linear path beside a dense one; its trace ends with what the latter adds."""
 
-    def __init__(self, network: Shortcut):
-        self.linear, self.n_linear = _Affine(network.linear), network.n_linear
-        self.dense = None if network.network is None else _DensePath(network.network)
-        self.in_scale, self.out_scale = network.in_scale, network.out_scale
+    def __init__(self, networks: Sequence[Shortcut], flat: FlatParameters):
+        first = networks[0]
+        self.linear = _Affine([network.linear for network in networks], flat)
+        self.dense = None if first.network is None else _DensePath([network.network for network in networks], flat)
+        self.n_in = len(first.in_scale)
+        self.in_scale = self._constant([network.in_scale for network in networks])
+        self.out_scale = self._constant([network.out_scale for network in networks])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        head = x if self.n_linear == x.shape[1] else x[:, : self.n_linear]
-        straight = self.linear.forward(head)
+    @staticmethod
+    def _constant(tensors: Sequence[Tensor]) -> Tensor:
+        made = _stacked(tensors)
+        return made if made.ndim == 1 else made.unsqueeze(1)
+
+    def forward(self, tape: Tape, x: Tensor) -> tuple[Tensor, Any]:
+        head = x[..., : self.linear.n_in]
+        out = self.linear.forward(tape, head)
         if self.dense is None:
-            return straight, (head, None)
-        made, trace = self.dense.forward(x * self.in_scale)
-        return torch.addcmul(straight, made, self.out_scale), (head, trace)
+            return out, (head, None, None)
+        scaled, added = tape.empty(*x.shape), tape.empty(*out.shape)
+        tape.do(torch.mul, x, self.in_scale, out=scaled)
+        made, trace = self.dense.forward(tape, scaled)
+        tape.do(torch.mul, made, self.out_scale, out=added)
+        tape.do(out.add_, added)
+        return out, (head, trace, added)
 
-    def backward(self, gradient: Tensor, trace: Any, input_needed: bool) -> Tensor | None:
-        head, dense_trace = trace
-        straight = self.linear.backward(gradient, head, input_needed)
+    def backward(self, tape: Tape, gradient: Tensor, trace: Any, input_needed: bool) -> Tensor | None:
+        head, dense_trace, _ = trace
+        straight = self.linear.backward(tape, gradient, head, input_needed)
         if self.dense is None:
             return straight
-        curved = self.dense.backward(gradient * self.out_scale, dense_trace, input_needed)
-        # The encoder's input needs no gradient, so a condition beside the row never gets here.
-        return torch.addcmul(straight, curved, self.in_scale) if input_needed else None
+        bent = tape.empty(*gradient.shape)
+        tape.do(torch.mul, gradient, self.out_scale, out=bent)
+        curved = self.dense.backward(tape, bent, dense_trace, input_needed)
+        if not input_needed:
+            return None
+        # Only the decoder's input needs a gradient, and it has no condition.
+        tape.do(straight.addcmul_, curved, self.in_scale)
+        return straight

@@ -7,7 +7,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from skae.training.batches import Rows
+from skae.training.batches import Rows, SideBySide
 from skae.training.trainer import Trainer, row_losses
 
 
@@ -43,7 +43,7 @@ class EarlyStopping(BaseEstimator):
         self.n_folds = n_folds
 
 
-def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple[int, list[float]]:
+def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], patience: int) -> tuple[int, list[float]]:
     """The number of epochs after which the held-out rows of folds that train side by side gain no more.
 
     That is the first look whose mean loss is within one standard error of the best look's, by the
@@ -52,7 +52,8 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
 
     Parameters
     ----------
-    folds : list of (trainer, training rows, held-out rows)
+    groups : list of (trainer, training rows, held-out rows)
+        Each trainer has some of the folds.
     patience : int
         Looks without a new best after which the search ends.
 
@@ -62,10 +63,11 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
     curve : list of float
         Mean held-out loss at the start and at each look.
     """
-    plan = folds[0][0].plan
+    plan = groups[0][0].plan
+    folds = [fold for trainer, _, held in groups for fold in zip(trainer.models, held, strict=True)]
 
     def look() -> tuple[Tensor, Tensor]:
-        losses, weights = zip(*(row_losses(t.model, held, plan.batch_size) for t, _, held in folds), strict=True)
+        losses, weights = zip(*(row_losses(model, held, plan.batch_size) for model, held in folds), strict=True)
         return torch.cat(losses), torch.cat(weights)
 
     losses, weights = look()
@@ -73,7 +75,7 @@ def best_length(folds: list[tuple[Trainer, Rows, Rows]], patience: int) -> tuple
     curve = [float(losses @ weights)]
     while epoch < plan.n_epochs and len(curve) - 1 - int(np.argmin(curve)) < patience:
         n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
-        for trainer, rows, _ in folds:
+        for trainer, rows, _ in groups:
             for _ in range(n_epochs):
                 trainer.run_epoch(rows)
         epoch += n_epochs

@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
 DECAY_TOWARDS_PCA = 0.3
+# In numbers of four bytes.
+ALIGNMENT = 16
 SCHEDULES = {
     "constant": lambda progress: 1.0,
     "linear": lambda progress: 1.0 - progress,
@@ -18,57 +20,140 @@ SCHEDULES = {
 
 
 class FlatParameters:
-    """All parameters of a player in one vector, and their gradients in another.
+    """All parameters of a player in one matrix, a row a model, and their gradients in another.
 
-    The parameters become views of the vector, so that one fused call updates them all. Those that
-    decay come first.
+    The parameters of the models become views of it, so that one fused call updates them all. Those
+    that decay come first. Each begins at a multiple of 64 bytes.
 
     Parameters
     ----------
-    parameters : sequence of nn.Parameter
+    models : sequence of sequences of nn.Parameter
+        The parameters of each model; all models have the same.
     decays : callable
         Tells whether weight decay applies to a parameter.
+
+    Attributes
+    ----------
+    values, gradient : Tensor of shape (n_models, size)
+    n_decayed : int
+        Columns of the parameters that decay.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decays: Callable[[nn.Parameter], bool]):
-        self.parameters = sorted(parameters, key=lambda parameter: not decays(parameter))
-        self.n_decayed = sum(parameter.numel() for parameter in self.parameters if decays(parameter))
-        self.values = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+    def __init__(self, models: Sequence[Sequence[nn.Parameter]], decays: Callable[[nn.Parameter], bool]):
+        order = sorted(range(len(models[0])), key=lambda index: not decays(models[0][index]))
+        self.models = [[parameters[index] for index in order] for parameters in models]
+        self.parameters = [parameter for parameters in self.models for parameter in parameters]
+        self._start, size, self.n_decayed = {}, 0, 0
+        for parameter in self.models[0]:
+            self._start[id(parameter)] = size
+            size += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+            if decays(parameter):
+                self.n_decayed = size
+        first = self.models[0][0]
+        self.values = torch.zeros(len(models), size, dtype=first.dtype, device=first.device)
         self.gradient = torch.zeros_like(self.values)
-        for parameter, values, gradient in self._views():
-            parameter.data, parameter.grad = values, gradient
+        for slots in zip(*self.models, strict=True):
+            values, gradient = self.of(slots[0])
+            for row, parameter in enumerate(slots):
+                values[row].copy_(parameter.detach())
+                parameter.data, parameter.grad = values[row], gradient[row]
 
-    def _views(self):
-        start = 0
-        for parameter in self.parameters:
-            stop = start + parameter.numel()
-            yield (
-                parameter,
-                self.values[start:stop].view(parameter.shape),
-                self.gradient[start:stop].view(parameter.shape),
-            )
-            start = stop
+    def of(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
+        """Values and gradient of a parameter of the first model in all models, of shape (n_models, ...)."""
+        start = self._start[id(parameter)]
+        columns = slice(start, start + parameter.numel())
+        shape = (len(self.models), *parameter.shape)
+        return self.values[:, columns].view(shape), self.gradient[:, columns].view(shape)
+
+    def parts(self, weight_decay: float) -> list[tuple[slice, float]]:
+        """Columns and their weight decay: what decays and what does not, or all in one."""
+        size = self.values.shape[1]
+        if weight_decay == 0 or self.n_decayed == 0:
+            return [(slice(0, size), 0.0)]
+        parts = [(slice(0, self.n_decayed), weight_decay), (slice(self.n_decayed, size), 0.0)]
+        return [(columns, decay) for columns, decay in parts if columns.stop > columns.start]
 
     def groups(self, weight_decay: float) -> list[dict]:
-        """Parameter groups for torch's optimizers: what decays and what does not, or all in one."""
-        if weight_decay == 0:
-            return [{"params": [self.vector()]}]
-        made = []
-        for part, decays in ((slice(0, self.n_decayed), True), (slice(self.n_decayed, None), False)):
-            if self.values[part].numel():
-                made.append({"params": [self.vector(part)], "weight_decay": weight_decay if decays else 0.0})
-        return made
+        """Parameter groups for torch's optimizers."""
+        return [
+            {"params": [self._as_parameter(columns)], "weight_decay": decay}
+            for columns, decay in self.parts(weight_decay)
+        ]
 
-    def vector(self, part: slice = slice(None)) -> nn.Parameter:
-        """A part of the values as a parameter with its gradient."""
-        vector = nn.Parameter(self.values[part])
-        vector.data, vector.grad = self.values[part], self.gradient[part]
-        return vector
+    def _as_parameter(self, columns: slice) -> nn.Parameter:
+        part = nn.Parameter(self.values[:, columns])
+        part.data, part.grad = self.values[:, columns], self.gradient[:, columns]
+        return part
 
     def release(self) -> None:
         """Give each parameter storage of its own again, so that a pickle holds no vector twice."""
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
+
+
+class Updates:
+    """A torch optimizer of a player, asked for one step at a learning rate.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
+
+    def step(self, rate: float, closure: Callable | None = None) -> None:
+        """Follow the gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step(closure)
+
+    def forget(self) -> None:
+        """Drop what was learnt of the objective's shape."""
+        self.optimizer.state.clear()
+
+
+class FusedAdamW:
+    """AdamW by torch's fused kernel, without the bookkeeping of `torch.optim.AdamW`, several times the cost here.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+    betas : pair of float
+    weight_decay : float
+    """
+
+    def __init__(self, flat: FlatParameters, betas: tuple[float, float], weight_decay: float):
+        self.beta1, self.beta2 = betas
+        self.count = torch.zeros((), device=flat.values.device)
+        counts = [self.count] * len(flat.values)
+        means, squares = torch.zeros_like(flat.values), torch.zeros_like(flat.values)
+        tensors = (flat.values, flat.gradient, means, squares)
+        self.parts = [
+            ([[row[columns] for row in matrix] for matrix in tensors], counts, decay)
+            for columns, decay in flat.parts(weight_decay)
+        ]
+
+    @torch.no_grad()
+    def step(self, rate: float | Tensor) -> None:
+        """Follow the gradient."""
+        self.count.add_(1)
+        for (values, gradients, means, squares), counts, decay in self.parts:
+            torch._fused_adamw_(
+                values,
+                gradients,
+                means,
+                squares,
+                [],
+                counts,
+                amsgrad=False,
+                lr=rate,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
 
 class Optimizer(BaseEstimator):
@@ -105,20 +190,19 @@ class Optimizer(BaseEstimator):
         """The weight decay as a number; "auto" that was not resolved is none."""
         return 0.0 if self.weight_decay == "auto" else float(self.weight_decay)
 
-    def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
-        """The torch optimizer of a player's parameters."""
+    def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
+        """What updates a player's parameters."""
         raise NotImplementedError
 
-    def set_progress(self, optimizer: torch.optim.Optimizer, learning_rate: float, progress: float) -> None:
-        """Set the learning rate after a share `progress` of the training."""
-        rate = learning_rate * SCHEDULES[self.schedule](min(progress, 1.0))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    def rate(self, learning_rate: float, progress: float) -> float:
+        """The learning rate after a share `progress` of the training."""
+        return learning_rate * SCHEDULES[self.schedule](min(progress, 1.0))
 
     def clip(self, gradient: Tensor) -> None:
-        """Shorten the gradient to `clip_norm` without asking the device for a number."""
+        """Shorten each model's gradient to `clip_norm` without asking the device for a number."""
         if self.clip_norm is not None:
-            gradient.mul_((self.clip_norm / (gradient.norm() + 1e-12)).clamp_max(1.0))
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient.mul_((self.clip_norm / (norm + 1e-12)).clamp_max(1.0))
 
 
 class AdamW(Optimizer):
@@ -159,12 +243,11 @@ class AdamW(Optimizer):
         self.clip_norm = clip_norm
         self.precision = precision
 
-    def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
-        """The torch optimizer of a player's parameters."""
-        fused = flat.values.device.type in ("cpu", "cuda", "mps")
-        return torch.optim.AdamW(
-            flat.groups(self.decay), lr=learning_rate, betas=self.betas, weight_decay=0.0, fused=fused
-        )
+    def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
+        """What updates a player's parameters."""
+        if flat.values.device.type in ("cpu", "cuda") and hasattr(torch, "_fused_adamw_"):
+            return FusedAdamW(flat, self.betas, self.decay)
+        return Updates(torch.optim.AdamW(flat.groups(self.decay), betas=self.betas))
 
 
 class SGD(Optimizer):
@@ -192,14 +275,10 @@ class SGD(Optimizer):
         self.clip_norm = clip_norm
         self.precision = precision
 
-    def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
-        """The torch optimizer of a player's parameters."""
-        return torch.optim.SGD(
-            flat.groups(self.decay),
-            lr=learning_rate,
-            momentum=self.momentum,
-            nesterov=self.momentum > 0,
-        )
+    def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
+        """What updates a player's parameters."""
+        groups = flat.groups(self.decay)
+        return Updates(torch.optim.SGD(groups, lr=0.0, momentum=self.momentum, nesterov=self.momentum > 0))
 
 
 class LBFGS(Optimizer):
@@ -227,11 +306,13 @@ class LBFGS(Optimizer):
         self.max_evaluations = max_evaluations
         self.history_size = history_size
 
-    def build(self, flat: FlatParameters, learning_rate: float) -> torch.optim.Optimizer:
-        """The torch optimizer of a player's parameters."""
+    def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
+        """What updates a player's parameters."""
+        return Updates(self._lbfgs(flat))
+
+    def _lbfgs(self, flat: FlatParameters) -> torch.optim.Optimizer:
         return torch.optim.LBFGS(
-            [flat.vector()],
-            lr=learning_rate,
+            flat.groups(0.0)[0]["params"],
             max_iter=max(1, self.max_evaluations * 4 // 5),
             max_eval=self.max_evaluations,
             history_size=self.history_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,68 +13,75 @@ from skae.training.optimizers import FlatParameters, Optimizer
 
 
 class Player:
-    """Parameters, their loss terms, and the optimizer that updates them.
+    """Parameters of models side by side, their loss terms, and what updates them.
 
     Parameters
     ----------
     name : str
         Goes before the names of the terms in the loss curves; empty for the autoencoder.
-    parameters : list of nn.Parameter
+    parameters : list of lists of nn.Parameter
+        Those of each model.
     terms : callable
         Maps a `Step` to loss terms by name, each of shape (n_rows,).
     optimizer : Optimizer
     learning_rate : float
     decays : callable
         Tells whether weight decay applies to a parameter.
-    loss_scale : float
-        The gradient is that of the loss times this constant.
+    loss_scales : list of float
+        The gradient is that of the loss times this constant, one a model.
     """
 
     def __init__(
         self,
         name: str,
-        parameters: list[nn.Parameter],
+        parameters: list[list[nn.Parameter]],
         terms: Callable[[Step], dict[str, Tensor]],
         optimizer: Optimizer,
         learning_rate: float,
         decays: Callable[[nn.Parameter], bool],
-        loss_scale: float = 1.0,
+        loss_scales: list[float],
     ):
-        self.name, self.terms, self.loss_scale = name, terms, loss_scale
+        self.name, self.terms, self.loss_scales = name, terms, loss_scales
         self.flat = FlatParameters(parameters, decays)
         self.part, self.learning_rate = optimizer, learning_rate
-        self.optimizer = optimizer.build(self.flat, learning_rate)
+        self.updates = optimizer.build(self.flat)
+        self.rate: float | Tensor = learning_rate
 
     def set_progress(self, progress: float) -> None:
         """Set the learning rate after a share `progress` of the training."""
-        self.part.set_progress(self.optimizer, self.learning_rate, progress)
+        rate = self.part.rate(self.learning_rate, progress)
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
 
-    def backward(self, terms: dict[str, Tensor], weight: Tensor) -> Tensor:
-        """Add the gradient of the weighted sum of the terms; returns the loss of each row."""
-        loss = sum(terms.values())
-        torch.autograd.backward([loss], [weight], inputs=self.flat.parameters)
-        return loss
+    def backward(self, terms: dict[str, Tensor], weight: Tensor, model: int) -> None:
+        """Add the gradient of the weighted sum of one model's terms."""
+        torch.autograd.backward([sum(terms.values())], [weight], inputs=self.flat.models[model])
 
     def update(self) -> None:
         """Follow the gradient."""
         self.part.clip(self.flat.gradient)
-        self.optimizer.step()
+        self.updates.step(self.rate)
 
 
-def make_players(model: Autoencoder, optimizer: Optimizer, learning_rate: float) -> list[Player]:
-    """The autoencoder, and a player for each penalty that has a critic."""
+def make_players(models: Sequence[Autoencoder], optimizer: Optimizer, learning_rate: float) -> list[Player]:
+    """The autoencoders, and a player for each penalty that has a critic."""
+    first = models[0]
     exempt = {
-        id(p) for module in model.modules() if getattr(module, "no_decay", False) for p in module.parameters(False)
+        id(p) for module in first.modules() if getattr(module, "no_decay", False) for p in module.parameters(False)
     }
 
     def decays(parameter: nn.Parameter) -> bool:
         return parameter.ndim > 1 and id(parameter) not in exempt
 
-    def player(name, parameters, terms, scale=1.0):
-        return Player(name, parameters, terms, optimizer, learning_rate, decays, scale)
+    def player(name, parameters, terms, scales):
+        return Player(name, parameters, terms, optimizer, learning_rate, decays, scales)
 
-    players = [player("", model.main_parameters(), lambda step: step.terms, model.loss_scale)]
-    for penalty, critic, present in zip(model.penalties, model.critics, model.has_critic, strict=True):
-        if present:
-            players.append(player(f"{penalty.name}_critic_", list(critic.parameters()), penalty.critic_terms))
+    main = [model.main_parameters() for model in models]
+    players = [player("", main, lambda step: step.terms, [model.loss_scale for model in models])]
+    for index, penalty in enumerate(first.penalties):
+        if first.has_critic[index]:
+            critics = [list(model.critics[index].parameters()) for model in models]
+            players.append(player(f"{penalty.name}_critic_", critics, penalty.critic_terms, [1.0] * len(models)))
     return players

@@ -55,6 +55,7 @@ def column_bounds(raw: RawRows) -> Columns:
     low = torch.full((raw.n_features,), torch.inf, dtype=torch.float64)
     high = -low
     for x, _ in raw.chunks():
+        raw.has_missing |= bool(torch.isnan(x).any())
         low = torch.minimum(low, torch.nan_to_num(x, nan=torch.inf).amin(0).to(low))
         high = torch.maximum(high, torch.nan_to_num(x, nan=-torch.inf).amax(0).to(high))
     return Columns(torch.zeros_like(low), torch.zeros_like(low), low, high)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from skae.model.autoencoder import Autoencoder
 from skae.model.networks import Dropout
 from skae.model.step import Step
-from skae.training.batches import Batch, Rows
+from skae.training.batches import Batch, Rows, SideBySide
 from skae.training.dense_gradient import DenseGradient
 from skae.training.device import autocast
 from skae.training.optimizers import Optimizer
@@ -37,6 +38,11 @@ class History:
     terms: dict[str, list[float]] = field(default_factory=dict)
     validation_loss: list[float] = field(default_factory=list)
     validation_epochs: list[int] = field(default_factory=list)
+
+    @property
+    def final_loss(self) -> float:
+        """The lowest held-out loss, or the last loss where nothing is held out."""
+        return min(self.validation_loss) if self.validation_loss else self.loss[-1]
 
 
 @dataclass
@@ -71,45 +77,64 @@ class Plan:
 
 
 class Trainer:
-    """Minimises what the players ask for.
+    """Minimises what the players ask for, in one model or in several side by side.
 
     Parameters
     ----------
-    model : Autoencoder
+    models : sequence of Autoencoder
+        Alike but for their numbers: restarts, folds.
     plan : Plan
     generator : torch.Generator
         The source of all that is random: order of the rows, corruption, code, dropout.
+
+    Attributes
+    ----------
+    histories : list of History
+        What the training of each model left behind.
     """
 
-    def __init__(self, model: Autoencoder, plan: Plan, generator: torch.Generator):
-        self.model, self.plan, self.generator = model, plan, generator
-        self.players = make_players(model, plan.optimizer, plan.learning_rate)
-        covered = DenseGradient.covers(model, plan.optimizer.precision)
-        self.by_hand = DenseGradient(model) if covered else None
-        self.history = History()
+    def __init__(self, models: Sequence[Autoencoder], plan: Plan, generator: torch.Generator):
+        self.models, self.plan, self.generator = list(models), plan, generator
+        self.players = make_players(models, plan.optimizer, plan.learning_rate)
+        covered = len(self.players) == 1 and DenseGradient.covers(models[0], plan.optimizer.precision)
+        self.by_hand = DenseGradient(models, self.players[0].flat) if covered and not self._full_batch else None
+        self.histories = [History() for _ in models]
         self.epoch = 0
-        for module in model.modules():
-            if isinstance(module, Dropout):
-                module.generator = generator
+        self.progress: float | Tensor = 0.0
+        self.sums: dict[str, Tensor] = {}
+        self._set_dropout(generator)
+
+    @property
+    def _full_batch(self) -> bool:
+        return self.plan.optimizer.full_batch
+
+    @property
+    def best(self) -> int:
+        """The model with the lowest final loss."""
+        return min(range(len(self.models)), key=lambda index: self.histories[index].final_loss)
+
+    def _set_dropout(self, generator: torch.Generator | None) -> None:
+        for model in self.models:
+            for module in model.modules():
+                if isinstance(module, Dropout):
+                    module.generator = generator
 
     def run(
         self,
-        rows: Rows,
-        validation: Rows | None = None,
+        rows: Rows | SideBySide,
+        validation: list[Rows] | None = None,
         on_epoch_begin: Callable[[], None] = lambda: None,
         on_epoch_end: Callable[[], bool] = lambda: False,
-    ) -> History:
+    ) -> None:
         """Train until the plan, the held-out rows, `on_epoch_end` or the user says stop.
 
         Parameters
         ----------
-        rows, validation : Rows
+        rows : Rows or SideBySide
+        validation : list of Rows or None
+            Held-out rows of each model.
         on_epoch_begin, on_epoch_end : callable
             Called around each epoch; a true value of the latter stops the training.
-
-        Returns
-        -------
-        History
         """
         best = _Best(self, validation, self.plan.patience)
         try:
@@ -128,146 +153,177 @@ class Trainer:
                 stacklevel=2,
             )
         best.restore()
-        return self.history
 
     def _evaluation_is_due(self) -> bool:
         return self.epoch % self.plan.evaluate_every == 0 or self.epoch == self.plan.n_epochs
 
-    def record_start(self, rows: Rows) -> None:
-        """Let the history of a training without epochs hold the loss of the start."""
-        sums: dict[str, Tensor] = {}
-        self.model.eval()
+    def record_start(self, rows: Rows | SideBySide) -> None:
+        """Let the histories of a training without epochs hold the loss of the start."""
+        self.sums = {}
+        for model in self.models:
+            model.eval()
         with torch.no_grad():
             for batch in rows.epoch(self.plan.batch_size):
-                step = Step(self.model, batch.input, batch.target, batch.observed, generator=self.generator)
-                _add_terms(sums, step.terms, "", batch.weight)
-        self._record(sums, rows.n_rows)
+                for index, model in enumerate(self.models):
+                    one = self._of(batch, index)
+                    step = Step(model, one.input, one.target, one.observed, generator=self.generator)
+                    self._add_terms(step.terms, "", one.weight, index)
+        self._record(rows.sizes)
 
     def close(self) -> None:
-        """Detach the model from the trainer: own storage, evaluation mode, no generators."""
+        """Detach the models from the trainer: own storage, evaluation mode, no generators."""
         for player in self.players:
             player.flat.release()
-        for module in self.model.modules():
-            if isinstance(module, Dropout):
-                module.generator = None
-        self.model.eval()
+        self._set_dropout(None)
+        for model in self.models:
+            model.eval()
 
     @torch.enable_grad()
-    def run_epoch(self, rows: Rows) -> None:
+    def run_epoch(self, rows: Rows | SideBySide) -> None:
         """One pass over the rows."""
-        self.model.train()
-        sums: dict[str, Tensor] = {}
-        if self.plan.optimizer.full_batch:
-            self._full_batch_epoch(rows, sums)
+        for model in self.models:
+            model.train()
+        for total in self.sums.values():
+            total.zero_()
+        if self._full_batch:
+            self._full_batch_epoch(rows)
         else:
             n_batches = -(-rows.n_rows // self.plan.batch_size)
             for index, batch in enumerate(rows.epoch(self.plan.batch_size, self.generator)):
-                progress = self._progress(index / n_batches)
-                for player in self.players:
-                    if self.plan.horizon is not None:
-                        player.set_progress(progress)
-                    if self.by_hand is None:
-                        player.flat.gradient.zero_()
-                    self._accumulate(player, batch, len(batch.input), progress, sums)
-                    player.update()
-        self._record(sums, rows.n_rows)
+                self._set_progress(index / n_batches)
+                self._train(batch)
+        self._record(rows.sizes)
         self.epoch += 1
 
-    def _progress(self, share_of_epoch: float) -> float:
-        return 1.0 if self.plan.horizon is None else (self.epoch + share_of_epoch) / self.plan.horizon
+    def _set_progress(self, share_of_epoch: float) -> None:
+        horizon = self.plan.horizon
+        progress = 1.0 if horizon is None else (self.epoch + share_of_epoch) / horizon
+        if isinstance(self.progress, Tensor):
+            self.progress.fill_(progress)
+        else:
+            self.progress = progress
+        for player in self.players:
+            if horizon is not None:
+                player.set_progress(progress)
 
-    def _accumulate(self, player: Player, batch: Batch, n: int, progress: float, sums: dict[str, Tensor]) -> None:
-        """Add the batch's gradient, for a mean over `n` rows, and its loss terms."""
+    def _train(self, batch: Batch) -> None:
+        """Let every player follow the gradient of one batch."""
+        for player in self.players:
+            if self.by_hand is not None:
+                self.by_hand(batch, self.generator, self.progress)
+            else:
+                player.flat.gradient.zero_()
+                for index in range(len(self.models)):
+                    self._accumulate(player, index, self._of(batch, index), batch.input.shape[-2])
+            player.update()
+
+    def _of(self, batch: Batch, index: int) -> Batch:
+        return batch if len(self.models) == 1 else batch.of(index)
+
+    def _accumulate(self, player: Player, index: int, batch: Batch, n: int) -> None:
+        """Add the batch's gradient in one model, for a mean over `n` rows, and its loss terms."""
         weight = batch.weight
-        scale = player.loss_scale / n
+        scale = player.loss_scales[index] / n
         with autocast(batch.input.device, self.plan.optimizer.precision):
             step = Step(
-                self.model, batch.input, batch.target, batch.observed, generator=self.generator, progress=progress
+                self.models[index],
+                batch.input,
+                batch.target,
+                batch.observed,
+                generator=self.generator,
+                progress=self.progress,
             )
-            if self.by_hand is not None and len(batch.input) == n:
-                terms = self.by_hand(step, scale if weight is None else weight * scale)
-            else:
-                terms = player.terms(step)
-                gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
-                player.backward(terms, gradient)
-        _add_terms(sums, terms, player.name, weight)
+            terms = player.terms(step)
+            gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
+            player.backward(terms, gradient, index)
+        self._add_terms(terms, player.name, weight, index)
 
-    def _full_batch_epoch(self, rows: Rows, sums: dict[str, Tensor]) -> None:
-        progress = self._progress(0.0)
+    @torch.no_grad()
+    def _add_terms(self, terms: dict[str, Tensor], prefix: str, weight: Tensor | None, index: int) -> None:
+        for name, term in terms.items():
+            value = term.sum() if weight is None else term @ weight
+            if prefix + name not in self.sums:
+                self.sums[prefix + name] = value.new_zeros(len(self.models))
+            self.sums[prefix + name][index].add_(value)
+
+    def _full_batch_epoch(self, rows: Rows | SideBySide) -> None:
+        self._set_progress(0.0)
         state = self.generator.get_state()
         for player in self.players:
 
             def closure(player=player):
                 # The same noise at each evaluation: a line search needs a function.
                 self.generator.set_state(state)
-                for name in [name for name in sums if name.startswith(player.name)]:
-                    del sums[name]
+                for name in self.sums:
+                    if name.startswith(player.name):
+                        self.sums[name].zero_()
                 player.flat.gradient.zero_()
                 for batch in rows.epoch(self.plan.batch_size):
-                    self._accumulate(player, batch, rows.n_rows, progress, sums)
-                return sum(sums.values()) * player.loss_scale / rows.n_rows
+                    self._accumulate(player, 0, batch, rows.n_rows)
+                return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
-            player.optimizer.step(closure)
+            player.updates.step(player.rate, closure)
             if not torch.equal(self.generator.get_state(), state):
                 # The next epoch has other noise: what was learnt of the curvature is of another function.
-                player.optimizer.state.clear()
+                player.updates.forget()
 
-    def _record(self, sums: dict[str, Tensor], n_rows: int) -> None:
-        names = list(sums)
-        values = torch.stack([sums[name].double() for name in names]).cpu() / n_rows
-        loss = float(sum(value for name, value in zip(names, values, strict=True) if self._is_main(name)))
-        if not torch.isfinite(values).all():
-            raise FloatingPointError(
-                f"The loss became {loss} in epoch {self.epoch + 1}: training diverges. Try a learning_rate below "
-                f"{self.plan.learning_rate:g}, optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
-            )
-        for name, value in zip(names, values, strict=True):
-            self.history.terms.setdefault(name, []).append(float(value))
-        self.history.loss.append(loss)
+    def _record(self, n_rows: list[int]) -> None:
+        if self.by_hand is not None and not self.sums:
+            sums = self.by_hand.collect(n_rows)
+        else:
+            sums = {name: total.double().cpu() for name, total in self.sums.items()}
+        for index, history in enumerate(self.histories):
+            values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
+            loss = sum(value for name, value in values.items() if self._is_main(name))
+            if not all(math.isfinite(value) for value in values.values()):
+                raise FloatingPointError(
+                    f"The loss became {loss} in epoch {self.epoch + 1}: training diverges. Try a learning_rate below "
+                    f"{self.plan.learning_rate:g}, optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
+                )
+            for name, value in values.items():
+                history.terms.setdefault(name, []).append(value)
+            history.loss.append(loss)
 
     def _is_main(self, name: str) -> bool:
         return not any(player.name and name.startswith(player.name) for player in self.players)
 
     def _report(self) -> None:
-        held_out = f", held-out {self.history.validation_loss[-1]:.6g}" if self.history.validation_loss else ""
-        print(f"Epoch {self.epoch}, loss {self.history.loss[-1]:.6g}{held_out}")
-
-
-def _add_terms(sums: dict[str, Tensor], terms: dict[str, Tensor], prefix: str, weight: Tensor | None) -> None:
-    for name, term in terms.items():
-        value = term.detach().sum() if weight is None else term.detach() @ weight
-        name = prefix + name
-        sums[name] = sums[name] + value if name in sums else value
+        for index, history in enumerate(self.histories):
+            restart = f" of restart {index + 1}" if len(self.histories) > 1 else ""
+            held_out = f", held-out {history.validation_loss[-1]:.6g}" if history.validation_loss else ""
+            print(f"Epoch {self.epoch}, loss{restart} {history.loss[-1]:.6g}{held_out}")
 
 
 class _Best:
-    """The weights with the lowest held-out loss so far; the start is the first candidate."""
+    """The weights with the lowest held-out loss so far, of each model; the start is the first candidate."""
 
-    def __init__(self, trainer: Trainer, validation: Rows | None, patience: int | None):
+    def __init__(self, trainer: Trainer, validation: list[Rows] | None, patience: int | None):
         self.trainer, self.validation, self.patience = trainer, validation, patience
-        self.loss, self.since = float("inf"), 0
-        self.weights: list[Tensor] | None = None
+        self.losses, self.since = [float("inf")] * len(trainer.models), [0] * len(trainer.models)
+        self.weights = [player.flat.values.clone() for player in trainer.players] if validation else []
         if validation is not None:
             self.update()
 
     def update(self) -> bool:
-        """Evaluate; returns whether patience has run out."""
+        """Evaluate; returns whether patience has run out for every model."""
         if self.validation is None:
             return False
         trainer = self.trainer
-        loss = evaluate(trainer.model, self.validation, trainer.plan.batch_size)
-        trainer.history.validation_loss.append(loss)
-        trainer.history.validation_epochs.append(trainer.epoch)
-        if loss < self.loss:
-            self.loss, self.since = loss, 0
-            self.weights = [player.flat.values.clone() for player in trainer.players]
-        else:
-            self.since += 1
-        return self.patience is not None and self.since >= self.patience
+        for index, (model, rows) in enumerate(zip(trainer.models, self.validation, strict=True)):
+            loss = evaluate(model, rows, trainer.plan.batch_size)
+            trainer.histories[index].validation_loss.append(loss)
+            trainer.histories[index].validation_epochs.append(trainer.epoch)
+            if loss < self.losses[index]:
+                self.losses[index], self.since[index] = loss, 0
+                for player, weights in zip(trainer.players, self.weights, strict=True):
+                    weights[index].copy_(player.flat.values[index])
+            else:
+                self.since[index] += 1
+        return self.patience is not None and min(self.since) >= self.patience
 
     def restore(self) -> None:
         """Put the best weights back."""
-        if self.weights is not None:
+        if self.weights:
             for player, weights in zip(self.trainer.players, self.weights, strict=True):
                 player.flat.values.copy_(weights)
 
