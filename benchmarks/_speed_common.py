@@ -23,7 +23,7 @@ class Effort(NamedTuple):
 class Ratio(NamedTuple):
     """A quotient of two times of the same run; `better` is "<=" or ">=".
 
-    One that is not `steady` moves by more than the guard's tolerance from run to run.
+    One that is not `steady` depends on how long the run is, or moves too much for a guard.
     """
 
     name: str

@@ -66,7 +66,7 @@ def small_rows(effort: Effort, device: str) -> tuple[list[list], list[Ratio]]:
     fits = {"skae": partial(fit_skae, device=device)}
     fits |= {library: partial(fit, device=device) for library, fit in others.items()}
     X = table_of(32 * SMALL_BATCH, n_features)
-    made = rates(fits, X, encoder, SMALL_BATCH, (2, 32), effort, device)
+    made = rates(fits, X, encoder, SMALL_BATCH, (2, 102), effort, device)
     rows, ratios = [], []
     for library, rate in made.items():
         times = float(np.median(made["skae"] / rate))
@@ -84,7 +84,7 @@ def wide_rows(effort: Effort, device: str) -> tuple[list[list], list[Ratio]]:
     fit = partial(fit_skae, device=device, optimizer=AdamW(precision="bfloat16"))
     X = table_of(4 * WIDE_BATCH, n_features)
     peak = matmul_peak(10, PEAK_SIZE, device, torch.bfloat16)
-    rate = rates({"skae": fit}, X, encoder, WIDE_BATCH, (2, 52), effort, device)["skae"]
+    rate = rates({"skae": fit}, X, encoder, WIDE_BATCH, (2, 102), effort, device)["skae"]
     peak = max(peak, matmul_peak(10, PEAK_SIZE, device, torch.bfloat16))
     share = float(np.median(rate) * row_operations(n_features, encoder) / peak)
     row = [name, "skae", f"{np.median(rate):.0f}", None, f"{share:.0%} of {peak / 1e12:.0f} TFLOP/s"]
@@ -102,7 +102,7 @@ def deep_rows(effort: Effort, device: str) -> tuple[list[list], list[Ratio]]:
     rows, best = [], 0.0
     for batch_size in DEEP_BATCHES:
         name = f"{network_name(n_features, encoder)}, batch {batch_size}"
-        for what, rate in rates(fits, X, encoder, batch_size, (2, 22), effort, device).items():
+        for what, rate in rates(fits, X, encoder, batch_size, (2, 42), effort, device).items():
             rows.append([name, what, f"{np.median(rate):.0f}", None, None])
             best = max(best, float(np.median(rate)))
     what = f"GPU, {network_name(n_features, encoder)}: samples a second, fastest row"

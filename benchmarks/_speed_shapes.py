@@ -55,7 +55,7 @@ def shapes_section(effort: Effort) -> Section:
                 cells.append(None)
                 continue
             n_epochs = int(np.clip(FIT_SECONDS / epoch, 1, 50))
-            n_rounds = 2 if effort.quick or epoch > 1 else 3
+            n_rounds = 2 if epoch > 1 else 3
             rates = throughput(table_of(n_rows, n_features), encoder, batch_size, n_epochs, n_rounds)
             times_torch = float(np.median(rates[:, 0] / rates[:, 1]))
             cells.append(f"{np.median(rates[:, 0]):.0f} ({times_torch:.2f})")

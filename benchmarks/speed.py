@@ -1,6 +1,6 @@
 """Seconds: training, time to quality, transform, grid search, on the CPU and on a GPU.
 
-    python -m benchmarks.speed                  # about 20 minutes
+    python -m benchmarks.speed                  # about 15 minutes
     python -m benchmarks.speed --quick          # fewer repeats, a few minutes
     python -m benchmarks.speed --only steps latency
     python -m benchmarks.speed --guard          # the quick form against docs/benchmarks/speed.json
@@ -36,6 +36,8 @@ SECTIONS: dict[str, Callable[[Effort], Section]] = {
     "shapes": shapes_section,
     "gpu": gpu_section,
 }
+# The ratios of the others depend on how long they run.
+GUARDED = ("steps", "transform", "latency", "shapes", "gpu")
 QUICK_ROUNDS, ROUNDS, FULL_ROUNDS = 3, 11, 31
 
 
@@ -55,9 +57,7 @@ def arguments() -> argparse.Namespace:
 def run_guard(names: Sequence[str], tolerance: float) -> int:
     """Compare with the stored ratios; a part in which one is worse is measured twice. Returns the exit status."""
     before, effort, now = guard.stored(), Effort(True, QUICK_ROUNDS), []
-    for name in names:
-        if name == "quality":
-            continue
+    for name in (name for name in GUARDED if name in names):
         ratios = SECTIONS[name](effort).ratios
         if guard.worse(before, ratios, tolerance):
             ratios = guard.better_of(ratios, SECTIONS[name](effort).ratios)
