@@ -20,6 +20,7 @@ from registry import (
 from sklearn.base import clone
 
 from skae import SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, EarlyStopping
+from skae.training.graphs import CapturedStep
 
 pytestmark = [
     pytest.mark.gpu,
@@ -49,8 +50,10 @@ def test_every_class_fits_there(estimator):
     assert_same_state(clone(on_gpu).fit(X), clone(on_gpu).fit(X))
 
 
-def test_auto_takes_it():
-    assert _is_on_cuda(AutoencoderTransformer(2, max_iter=1).fit(real(60, P)))
+def test_auto_takes_it_for_large_steps():
+    assert not _is_on_cuda(AutoencoderTransformer(2, max_iter=1).fit(real(60, P)))
+    large = AutoencoderTransformer(2, hidden_layer_sizes=(2000, 2000), max_iter=1, batch_size=60)
+    assert _is_on_cuda(large.fit(real(60, P)))
 
 
 def test_the_losses_are_those_of_the_cpu():
@@ -109,6 +112,50 @@ def test_bfloat16_stays_near_float32(optimizer):
     rough = AutoencoderTransformer(2, optimizer=optimizer, **FREE).fit(X)
     assert next(rough.model_.parameters()).dtype == torch.float32
     np.testing.assert_allclose(rough.loss_curve_, exact.loss_curve_, rtol=0.05)
+
+
+def test_tf32_stays_near_float32_and_is_put_back():
+    before = torch.backends.cuda.matmul.fp32_precision
+    X = real(400, P)
+    exact, rough = (AutoencoderTransformer(2, optimizer=AdamW(precision=p), **FREE).fit(X) for p in ("float32", "tf32"))
+    np.testing.assert_allclose(rough.loss_curve_, exact.loss_curve_, rtol=0.01)
+    assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+@pytest.mark.parametrize(
+    "ae",
+    [
+        AutoencoderTransformer(2, batch_size=32, **FREE),
+        AutoencoderTransformer(2, batch_size=32, n_init=3, **FREE),
+        AutoencoderTransformer(2, batch_size=32, optimizer=AdamW(precision="bfloat16"), **FREE),
+        AutoencoderTransformer(2, batch_size=32, **FREE | {"network": NETWORKS["dropout"]}),
+        AutoencoderTransformer(2, batch_size=32, penalties=[PENALTIES["contraction"]], **FREE),
+        DenoisingAE(2, batch_size=32, corruption=CORRUPTIONS["masking"], conditioning="mask", **FREE),
+        VAE(2, batch_size=32, kl_warm_up=0.5, **FREE),
+        VAE(2, batch_size=32, n_importance_samples=3, **FREE),
+    ],
+    ids=str,
+)
+def test_steps_are_captured_and_train_as_steps_that_are_not(ae, monkeypatch):
+    X, captured = real(300, P), []
+    inside = CapturedStep._capture
+
+    def capture(self, *args):
+        captured.append(inside(self, *args))
+        return captured[-1]
+
+    monkeypatch.setattr(CapturedStep, "_capture", capture)
+    made = clone(ae).fit(X)
+    assert captured and all(captured)
+    assert_same_state(made, clone(ae).fit(X))
+    monkeypatch.setattr(CapturedStep, "_capture", lambda *args: False)
+    # What is random comes in another order from a graph, so that losses agree and weights need not.
+    np.testing.assert_allclose(made.loss_curve_, clone(ae).fit(X).loss_curve_, rtol=0.1)
+
+
+def test_a_corruption_on_the_cpu_is_not_captured():
+    ae = DenoisingAE(2, batch_size=32, corruption=CORRUPTIONS["callable"], **FREE).fit(real(300, P))
+    assert np.isfinite(ae.loss_curve_).all()
 
 
 def test_rows_that_do_not_fit_are_read_by_chunk(monkeypatch):

@@ -7,6 +7,7 @@ from registry import ESTIMATORS, OPTIMIZERS, assert_same_state, generator, over,
 from sklearn.base import clone
 
 from skae import LBFGS, SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, EarlyStopping, LaplaceCode
+from skae.training.device import resolve_device, threads
 from skae.training.optimizers import SCHEDULES, FlatParameters, Updates
 from skae.training.trainer import Trainer
 
@@ -331,3 +332,33 @@ def test_bfloat16_stays_near_float32():
 def test_penalties_and_lbfgs_go_together():
     ae = AutoencoderTransformer(2, optimizer=LBFGS(), penalties=[LaplaceCode(0.5)], max_iter=5, **FREE).fit(real(60, P))
     assert ae.loss_curve_[-1] < ae.loss_curve_[0]
+
+
+def test_auto_takes_a_gpu_for_large_steps_alone(monkeypatch):
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto", 1e6) == torch.device("cpu")
+    assert resolve_device("auto", 1e9) == resolve_device("auto") == torch.device("cuda")
+
+
+def test_auto_goes_on_where_the_model_is(monkeypatch):
+    X = real(60, P)
+    options = FREE | {"hidden_layer_sizes": (2000, 2000), "batch_size": 60, "max_iter": 1}
+    ae = AutoencoderTransformer(2, **options).fit(X)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    ae.partial_fit(X)
+    assert ae.model_.reference.device.type == "cpu"
+
+
+@pytest.mark.parametrize("flops", [1e6, 1e9])
+def test_threads_are_given_back(flops):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with threads.for_work(flops):
+            assert torch.get_num_threads() == (1 if flops < 3e7 else 4)
+            with threads.for_work(flops):
+                assert torch.get_num_threads() == (1 if flops < 3e7 else 2)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

@@ -122,7 +122,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         with self._all_or_nothing():
             again = self.warm_start and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again)
-            Fitting(self, raw, X, y).run(self.model_ if again else None)
+            Fitting(self, raw, X, y, self.model_ if again else None).run()
         return self
 
     @with_callbacks
@@ -150,7 +150,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         with self._all_or_nothing():
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first)
-            Fitting(self, raw, X, y).run_once(None if first else self.model_)
+            Fitting(self, raw, X, y, None if first else self.model_).run_once()
         return self
 
     def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:

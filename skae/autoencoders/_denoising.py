@@ -34,7 +34,7 @@ class DenoisingAE(BaseAutoencoder):
         Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
         makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
-        Activation of the hidden units; "auto" is "gelu".
+        Activation of the hidden units; "auto" is "silu".
     network : Network part or None, default=None
         Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
         weights or dropout, or your own part with `encoder(n_in, n_out)` and
@@ -69,7 +69,8 @@ class DenoisingAE(BaseAutoencoder):
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit.
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one.
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
+        network is large enough to be faster there.
     random_state : int, RandomState instance or None, default=None
         Seed of all that is random; an int makes refits identical.
     verbose : bool or int, default=False

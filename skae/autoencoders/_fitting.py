@@ -45,13 +45,14 @@ class Fitting:
         The checked rows.
     X, y : array-like
         As given to `fit`, for callbacks.
+    model : Autoencoder or None
+        The model from which training goes on, or None to begin anew.
     """
 
-    def __init__(self, estimator, raw: RawRows, X, y):
-        self.estimator, self.raw = estimator, raw
+    def __init__(self, estimator, raw: RawRows, X, y, model: Autoencoder | None):
+        self.estimator, self.raw, self.model = estimator, raw, model
         # An autoencoder's target is its input: callbacks that score get it where there is no y.
         self.data = {"X": X, "y": X if y is None else y}
-        self.device = resolve_device(estimator.device)
         self.likelihood = as_likelihood(estimator._likelihood_part())
         self.corruption = as_corruption(estimator._corruption_part())
         near_pca = estimator.init == "pca" and not estimator._posterior().variational
@@ -59,6 +60,7 @@ class Fitting:
         self.network = estimator._network_part() or self._dense_network()
         if hasattr(self.network, "check"):
             self.network.check()
+        self.device = self._device()
         self.random_state = check_random_state(estimator.random_state)
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
         self.generator = new_generator(self.device, self.random_state)
@@ -66,13 +68,25 @@ class Fitting:
 
     # What "auto" means -----------------------------------------------------------------------
 
+    def _device(self) -> torch.device:
+        """As asked for; "auto" keeps a model where it is, and takes a GPU for steps that are worth it."""
+        device = self.estimator.device
+        if device == "auto" and self.model is not None:
+            return self.model.reference.device
+        sizes = getattr(self.network, "hidden_layer_sizes", None)
+        if sizes is None:
+            return resolve_device(device)
+        widths = [self.raw.n_features, *sizes]
+        n_weights = 2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+        return resolve_device(device, 6.0 * self.batch_size * n_weights)
+
     def _dense_network(self) -> DenseNetwork:
         sizes, activation = self.estimator.hidden_layer_sizes, self.estimator.activation
         if isinstance(sizes, str):
             wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
             sizes = (wide, wide // 2)
         sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-        return DenseNetwork(sizes, "gelu" if activation == "auto" else activation)
+        return DenseNetwork(sizes, "silu" if activation == "auto" else activation)
 
     @property
     def batch_size(self) -> int:
@@ -188,20 +202,21 @@ class Fitting:
 
     # Training --------------------------------------------------------------------------------
 
-    def run(self, model: Autoencoder | None = None) -> None:
-        """Train on all rows, from the start or from a copy of `model`, and hand the result over."""
-        together, n_init = self._trains_together(), 1 if model is not None else self.estimator.n_init
+    def run(self) -> None:
+        """Train on all rows, from the start or from a copy of the model, and hand the result over."""
+        again = self.model is not None
+        together, n_init = self._trains_together(), 1 if again else self.estimator.n_init
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-        plan, again = self._plan(), model is not None
-        if model is None:
+        plan = self._plan()
+        if self.model is None:
             models = self._build_first()
             self.start_axes = self.axes
             if self._is_at_optimum(models[0]):
                 plan.n_epochs = 0
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
-            models = [self._continue(model)]
+            models = [self._continue(self.model)]
         with threads.for_work(self._step_flops(models[0]) * (len(models) if together else 1)):
             train, held = self._guard(models[0], plan, again)
             groups = self._groups(models, plan, [train] * len(models))
@@ -233,9 +248,9 @@ class Fitting:
             return [(Trainer(models, plan, self.generator), side_by_side(rows))]
         return [(Trainer([model], plan, self.generator), each) for model, each in zip(models, rows, strict=True)]
 
-    def run_once(self, model: Autoencoder | None) -> None:
+    def run_once(self) -> None:
         """Train for one pass over the rows, with the optimizer of the last call where there is one."""
-        estimator = self.estimator
+        estimator, model = self.estimator, self.model
         context = estimator._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=estimator, **self.data)
         trainer = estimator.__dict__.get("_trainer")
@@ -387,4 +402,3 @@ class Fitting:
     def _hand_over(self, model: Autoencoder, history: History) -> None:
         self.estimator._set_fitted(model, self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))
-

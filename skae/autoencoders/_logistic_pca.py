@@ -44,7 +44,8 @@ class LogisticPCA(BaseAutoencoder):
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit.
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one.
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
+        network is large enough to be faster there.
     random_state : int, RandomState instance or None, default=None
         Seed of all that is random; an int makes refits identical.
     verbose : bool or int, default=False

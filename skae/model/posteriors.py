@@ -107,9 +107,12 @@ class DiagonalGaussian(BaseEstimator):
         """Whether probabilistic PCA maximises a linear model's bound: it does, if nothing bends it."""
         return learnt_scale and (self.beta, self.kl_warm_up, self.free_bits) == (1.0, 0.0, 0.0)
 
-    def weight(self, progress: float) -> float:
+    def weight(self, progress: float | Tensor) -> float | Tensor:
         """β after a share `progress` of the training."""
-        return self.beta * min(1.0, progress / self.kl_warm_up) if self.kl_warm_up > 0 else self.beta
+        if self.kl_warm_up <= 0:
+            return self.beta
+        share = progress / self.kl_warm_up
+        return self.beta * (share.clamp_max(1.0) if isinstance(share, Tensor) else min(1.0, share))
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """What is minimised, by name, each of shape (n_rows,)."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from skae.training.device import resident_limit
 
 CHUNK_ELEMENTS = 2**22
+# Sparse rows and rows on disk are kept dense in memory where they are this small, since reading them costs an epoch
+# more than training does.
+SMALL_BYTES = 2**26
 
 
 class Batch(NamedTuple):
@@ -38,6 +41,18 @@ class Batch(NamedTuple):
     observed: Tensor | None
     weight: Tensor | None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each tensor; a target that is the input stays it."""
+        input = function(self.input)
+        target = input if self.target is self.input else function(self.target)
+        return Batch(input, target, *(None if t is None else function(t) for t in (self.observed, self.weight)))
+
+    def copy_(self, other: Batch) -> None:
+        """Write the values of another batch of the same shape into this one."""
+        for tensor, values in zip(self, other, strict=True):
+            if tensor is not None and (tensor is not self.input or values is other.input):
+                tensor.copy_(values)
+
     def rows(self, start: int, n_rows: int) -> Batch:
         """So many rows of this batch from `start` on."""
         part = self.input.narrow(-2, start, n_rows)
@@ -48,21 +63,12 @@ class Batch(NamedTuple):
 
     def of(self, model: int) -> Batch:
         """One model's part of a batch for models side by side."""
-        part = self.input[model]
-        target = part if self.target is self.input else self.target[model]
-        return Batch(part, target, *(None if t is None else t[model] for t in (self.observed, self.weight)))
+        return self.map(lambda tensor: tensor[model])
 
     def take(self, rows: Tensor) -> Batch:
         """The rows of these indices, of any shape."""
-
-        def gathered(tensor: Tensor | None) -> Tensor | None:
-            if tensor is None:
-                return None
-            return tensor.index_select(0, rows.flatten()).view(*rows.shape, *tensor.shape[1:])
-
-        input = gathered(self.input)
-        target = input if self.target is self.input else gathered(self.target)
-        return Batch(input, target, gathered(self.observed), gathered(self.weight))
+        index = rows.flatten()
+        return self.map(lambda tensor: tensor.index_select(0, index).view(*rows.shape, *tensor.shape[1:]))
 
 
 class RawRows:
@@ -143,8 +149,9 @@ class _IndexedRows(RawRows):
 
 def stays_resident(raw: RawRows, device: torch.device) -> bool:
     """Whether the rows are kept on the device while training."""
-    in_memory = not isinstance(raw, _IndexedRows) and not sp.issparse(raw.X) and not isinstance(raw.X, np.memmap)
-    return in_memory and 4 * raw.n_rows * raw.n_features <= resident_limit(device)
+    stored = isinstance(raw, _IndexedRows) or sp.issparse(raw.X) or isinstance(raw.X, np.memmap)
+    limit = resident_limit(device)
+    return 4 * raw.n_rows * raw.n_features <= (min(limit, SMALL_BYTES) if stored else limit)
 
 
 class Rows:
@@ -293,15 +300,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
 
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None:
-            return None
+    def moved(tensor: Tensor) -> Tensor:
         pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
         return pinned.to(device, non_blocking=True)
 
-    input = moved(batch.input)
-    target = input if batch.target is batch.input else moved(batch.target)
-    return Batch(input, target, moved(batch.observed), moved(batch.weight))
+    return batch.map(moved)
 
 
 def read_ahead(read: Callable, parts: list) -> Iterator:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson
@@ -59,7 +58,7 @@ ACTIVATIONS = {
         lambda g, y: _aten.elu_backward.grad_input(g, 1.0, 1.0, 1.0, True, y, grad_input=g),
     ),
     "gelu": _Activation(
-        lambda x, out: functional.gelu(x.mT, out=out.mT),
+        lambda x, out: _aten.gelu.out(x.mT, out=out.mT),
         lambda g, x: _aten.gelu_backward.grad_input(g.mT, x.mT, grad_input=g.mT),
         needs_input=True,
     ),
@@ -109,7 +108,6 @@ class DenseGradient:
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
 
-    @torch.no_grad()
     def __call__(self, batch: Batch, generator: torch.Generator, progress: float | Tensor) -> None:
         """Set the gradient of the mean over the rows, and add to the sums."""
         masked = batch.observed is not None
@@ -176,8 +174,9 @@ class _Pass:
         self.target = self.rows if same else tape.empty(*like.shape)
         masked, weighted = batch.observed is not None, batch.weight is not None
         self.observed = tape.empty(*like.shape) if masked else None
-        # What a row counts in the mean: a number, or one a row.
-        self.share: Any = tape.empty(*self.leading, 1).fill_(1 / self.n_rows) if masked or weighted else 1 / self.n_rows
+        # What a row counts in the mean: one number for all, or one a row.
+        self.by_row = masked or weighted
+        self.share = tape.empty(*((*self.leading, 1) if self.by_row else (1,))).fill_(1 / self.n_rows)
         self.loss_scale = _by_model([m.loss_scale for m in self.models], like)
         self._record()
 
@@ -229,9 +228,6 @@ class _Pass:
                 tape.do(self._penalty, penalty)
         gradient.encoder.backward(tape, slope, encoder_trace, False)
 
-    def _by_row(self, values: Tensor) -> None:
-        self.tape.do(values.mul_, self.share)
-
     def _likelihood(self, eta: Tensor) -> Tensor:
         """Record the loss and its derivative with respect to `eta`."""
         model = self.models[0]
@@ -266,7 +262,7 @@ class _Pass:
         def run() -> None:
             torch.mul(residual, torch.exp(-2 * values), out=slope)
             slope.mul_(self.share)
-            if isinstance(self.share, Tensor):
+            if self.by_row:
                 weight = self.share if self.observed is None else self.observed * self.share
                 torch.sum(weight.expand_as(residual), -2, keepdim=True, out=counted)
             error = torch.mul(slope, residual, out=squared).sum(-2, keepdim=True)
@@ -301,7 +297,7 @@ class _Pass:
         tape.do(torch.addcmul, self.mean, self.scale, self.noise, out=sample)
         # The weight of a row's KL in the mean, before the factor that depends on the progress of training.
         unit = torch.as_tensor(self.loss_scale, dtype=encoded.dtype, device=encoded.device)
-        self._kl_unit = unit / self.n_rows if not isinstance(self.share, Tensor) else unit
+        self._kl_unit = unit if self.by_row else unit / self.n_rows
         self._kl_share = torch.zeros_like(self._kl_unit)
         return sample
 
@@ -313,7 +309,7 @@ class _Pass:
         total = self.sums["kl_divergence"]
 
         def run() -> None:
-            weight = self._kl_share * self.share if isinstance(self.share, Tensor) else self._kl_share
+            weight = self._kl_share * self.share if self.by_row else self._kl_share
             torch.mul(self.scale, self.scale, out=variance)
             torch.addcmul(variance, self.mean, self.mean, out=terms)
             terms.sub_(self.log_variance).sub_(1.0).mul_(weight)
@@ -334,7 +330,7 @@ class _Pass:
         if self.departure is None:
             return
         departure = self.departure[..., : self.code.shape[-1]]
-        if isinstance(self.share, Tensor):
+        if self.by_row:
             weighted = torch.zeros_like(departure)
             self.tape.do(torch.mul, departure, self.share, out=weighted)
             factor = penalty.weight
@@ -352,7 +348,7 @@ class _Pass:
         for index, model in enumerate(self.models):
 
             def of(tensor, index=index):
-                return tensor[index] if isinstance(tensor, Tensor) and tensor.ndim == 3 else tensor
+                return tensor[index] if tensor is not None and tensor.ndim == 3 else tensor
 
             step = CodeStep(of(self.code), of(self.departure), model.loss_scale)
             share, scale = of(self.share), penalty.weight * model.loss_scale

@@ -12,14 +12,16 @@ import torch
 _GLOBAL_GENERATOR_LOCK = threading.Lock()
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str, step_flops: float = torch.inf) -> torch.device:
     """Turn the `device` parameter of an estimator into a torch device.
 
     Parameters
     ----------
     device : str
-        "auto" takes the first CUDA device where there is one and the CPU otherwise; any other
-        string is torch's own name of a device.
+        "auto" takes the first CUDA device where there is one and a step is worth it, and the CPU
+        otherwise; any other string is torch's own name of a device.
+    step_flops : float, default=inf
+        Operations of a training step.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def resolve_device(device: str) -> torch.device:
         If torch does not know the name or this machine does not have the device.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if step_flops >= GPU_STEP_FLOPS and torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -72,6 +74,21 @@ def seeded_global_generator(generator: torch.Generator) -> Iterator[None]:
             torch.random.set_rng_state(state)
 
 
+@contextlib.contextmanager
+def matrix_precision(device: torch.device, precision: str) -> Iterator[None]:
+    """Let float32 matrix products on a GPU round their factors to TF32, where that is asked for."""
+    if device.type != "cuda":
+        yield
+        return
+    backend = torch.backends.cuda.matmul
+    before = backend.fp32_precision
+    backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = before
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """The context in which losses are computed: bfloat16 matrix products, or nothing special."""
     if precision == "bfloat16":
@@ -80,7 +97,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 class _Threads:
-    """One thread for small steps, in which a second one costs more than it helps."""
+    """One thread for small steps, in which a second costs more than it helps; a fair share for large ones."""
 
     def __init__(self):
         self._lock, self._inside, self._outside = threading.Lock(), 0, 1
@@ -88,14 +105,12 @@ class _Threads:
     @contextlib.contextmanager
     def for_work(self, flops: float) -> Iterator[None]:
         """Compute steps of `flops` operations; the number of threads is as before on leaving."""
-        if flops > SMALL_STEP_FLOPS:
-            yield
-            return
         with self._lock:
             if self._inside == 0:
                 self._outside = torch.get_num_threads()
             self._inside += 1
-            torch.set_num_threads(1)
+            # Fits in other Python threads share the cores.
+            torch.set_num_threads(1 if flops <= SMALL_STEP_FLOPS else max(1, self._outside // self._inside))
         try:
             yield
         finally:
@@ -105,6 +120,8 @@ class _Threads:
 
 
 SMALL_STEP_FLOPS = 3e7
+# What a CPU does in half a millisecond; a captured step of a small network takes a GPU a tenth or two.
+GPU_STEP_FLOPS = 5e7
 threads = _Threads()
 
 

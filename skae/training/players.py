@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.step import Step
-from skae.training.optimizers import FlatParameters, Optimizer
+from skae.training.optimizers import FlatParameters, FusedAdamW, Optimizer
 
 
 class Player:
@@ -46,6 +46,11 @@ class Player:
         self.part, self.learning_rate = optimizer, learning_rate
         self.updates = optimizer.build(self.flat)
         self.rate: float | Tensor = learning_rate
+
+    @property
+    def is_capturable(self) -> bool:
+        """Whether a step can be captured with this optimizer."""
+        return isinstance(self.updates, FusedAdamW)
 
     def set_progress(self, progress: float) -> None:
         """Set the learning rate after a share `progress` of the training."""

@@ -21,7 +21,8 @@ class Tape:
     """
 
     def __init__(self, like: Tensor):
-        self._like, self._ones = like, {}
+        self._like = like
+        self._ones: dict[int, Tensor] = {}
         self.calls: list[Callable] = []
 
     def empty(self, *shape: int) -> Tensor:

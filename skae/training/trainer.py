@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.networks import Dropout
 from skae.model.step import Step
 from skae.training.batches import Batch, Rows, SideBySide
 from skae.training.dense_gradient import DenseGradient
-from skae.training.device import autocast
-from skae.training.optimizers import Optimizer
+from skae.training.device import autocast, matrix_precision
+from skae.training.graphs import CapturedStep, CudaGraph
+from skae.training.optimizers import Optimizer, Updates
 from skae.training.players import Player, make_players
 
 
@@ -97,12 +98,30 @@ class Trainer:
         self.models, self.plan, self.generator = list(models), plan, generator
         self.players = make_players(models, plan.optimizer, plan.learning_rate)
         covered = len(self.players) == 1 and DenseGradient.covers(models[0], plan.optimizer.precision)
-        self.by_hand = DenseGradient(models, self.players[0].flat) if covered and not self._full_batch else None
+        by_hand = covered and not self._full_batch and not plan.optimizer.compile
+        self.by_hand = DenseGradient(models, self.players[0].flat) if by_hand else None
         self.histories = [History() for _ in models]
         self.epoch = 0
         self.progress: float | Tensor = 0.0
         self.sums: dict[str, Tensor] = {}
         self._set_dropout(generator)
+        if plan.optimizer.compile:
+            for network in self._networks():
+                network.compile()
+        self._step: Callable[[Batch], None] = self._train
+        if models[0].reference.device.type == "cuda" and all(player.is_capturable for player in self.players):
+            self._capture()
+
+    def _capture(self, graph: type[CudaGraph] = CudaGraph) -> None:
+        """Let the step be captured: what changes from step to step becomes a tensor."""
+        device = self.models[0].reference.device
+        self.progress = torch.zeros((), device=device)
+        for player in self.players:
+            player.rate = torch.full((), player.learning_rate, device=device)
+        self._step = CapturedStep(self._train, self.generator, graph)
+
+    def _networks(self) -> list[nn.Module]:
+        return [network for model in self.models for network in (model.encoder, model.decoder)]
 
     @property
     def _full_batch(self) -> bool:
@@ -175,12 +194,19 @@ class Trainer:
         for player in self.players:
             player.flat.release()
         self._set_dropout(None)
+        for network in self._networks():
+            network._compiled_call_impl = None
         for model in self.models:
             model.eval()
 
-    @torch.enable_grad()
     def run_epoch(self, rows: Rows | SideBySide) -> None:
         """One pass over the rows."""
+        device, precision = self.models[0].reference.device, self.plan.optimizer.precision
+        gradients = torch.enable_grad() if self.by_hand is None else torch.inference_mode()
+        with gradients, matrix_precision(device, precision):
+            self._run_epoch(rows)
+
+    def _run_epoch(self, rows: Rows | SideBySide) -> None:
         for model in self.models:
             model.train()
         for total in self.sums.values():
@@ -191,7 +217,7 @@ class Trainer:
             n_batches = -(-rows.n_rows // self.plan.batch_size)
             for index, batch in enumerate(rows.epoch(self.plan.batch_size, self.generator)):
                 self._set_progress(index / n_batches)
-                self._train(batch)
+                self._step(batch)
         self._record(rows.sizes)
         self.epoch += 1
 
@@ -262,6 +288,7 @@ class Trainer:
                     self._accumulate(player, 0, batch, rows.n_rows)
                 return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
+            assert isinstance(player.updates, Updates)
             player.updates.step(player.rate, closure)
             if not torch.equal(self.generator.get_state(), state):
                 # The next epoch has other noise: what was learnt of the curvature is of another function.
