@@ -34,7 +34,7 @@ class DenoisingAE(BaseAutoencoder):
         Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
         makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
-        Activation of the hidden units; "auto" is "silu".
+        Activation of the hidden units; "auto" is "gelu".
     network : Network part or None, default=None
         Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
         weights or dropout, or your own part with `encoder(n_in, n_out)` and
@@ -61,7 +61,8 @@ class DenoisingAE(BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Rows of a batch.
     learning_rate : float or "auto", default="auto"
-        First learning rate; "auto" is the optimizer's own.
+        First learning rate; "auto" is the optimizer's own: for "adamw", 0.05 over the root of the
+        widest hidden layer's units, between 0.001 and 0.01.
     optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
         How the loss is minimised.
     early_stopping : bool or EarlyStopping, default=True

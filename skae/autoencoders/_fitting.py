@@ -86,7 +86,7 @@ class Fitting:
             wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
             sizes = (wide, wide // 2)
         sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-        return DenseNetwork(sizes, "silu" if activation == "auto" else activation)
+        return DenseNetwork(sizes, "gelu" if activation == "auto" else activation)
 
     @property
     def batch_size(self) -> int:
@@ -111,9 +111,11 @@ class Fitting:
 
     @property
     def learning_rate(self) -> float:
-        """As asked for, or the optimizer's own."""
+        """As asked for, or the optimizer's own for the width of the network."""
         rate = self.estimator.learning_rate
-        return self.optimizer.default_learning_rate if rate == "auto" else float(rate)
+        if rate != "auto":
+            return float(rate)
+        return self.optimizer.default_learning_rate(max(getattr(self.network, "hidden_layer_sizes", ()), default=None))
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
         asked, p = self.estimator.n_components, self.raw.n_features

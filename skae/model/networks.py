@@ -174,7 +174,7 @@ class DenseNetwork(BaseEstimator):
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Hidden units of the encoder, from the input on; the decoder has them in reverse order. An
         empty tuple makes both linear.
-    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu"}, default="silu"
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu"}, default="gelu"
         Activation of the hidden units. The code and the output are linear.
     tied : bool, default=False
         Whether the decoder's weights are the encoder's, transposed: half the parameters.
@@ -198,7 +198,7 @@ class DenseNetwork(BaseEstimator):
     (150, 2)
     """
 
-    def __init__(self, hidden_layer_sizes=(128, 64), activation="silu", *, tied=False, dropout=0.0, input_dropout=0.0):
+    def __init__(self, hidden_layer_sizes=(128, 64), activation="gelu", *, tied=False, dropout=0.0, input_dropout=0.0):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.tied = tied

@@ -175,7 +175,10 @@ class Optimizer(BaseEstimator):
     """
 
     full_batch = False
-    default_learning_rate = 1e-3
+
+    def default_learning_rate(self, width: int | None) -> float:
+        """The first rate for a network whose widest hidden layer has `width` units, None where that is not known."""
+        return 1e-3
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
@@ -256,6 +259,10 @@ class AdamW(Optimizer):
         self.precision = precision
         self.compile = compile
 
+    def default_learning_rate(self, width: int | None) -> float:
+        """0.05 over the root of the width: narrow networks bear larger steps than wide ones."""
+        return 1e-3 if width is None else min(1e-2, max(1e-3, 0.05 * width**-0.5))
+
     def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
         """What updates a player's parameters."""
         if flat.values.device.type in ("cpu", "cuda") and hasattr(torch, "_fused_adamw_"):
@@ -281,7 +288,9 @@ class SGD(Optimizer):
         Whether `torch.compile` is used: seconds to minutes more at the start of each training.
     """
 
-    default_learning_rate = 1e-2
+    def default_learning_rate(self, width: int | None) -> float:
+        """The first rate."""
+        return 1e-2
 
     def __init__(
         self,
@@ -321,7 +330,6 @@ class LBFGS(Optimizer):
     """
 
     full_batch = True
-    default_learning_rate = 1.0
     schedule = "constant"
     weight_decay = 0.0
     clip_norm = None
@@ -331,6 +339,10 @@ class LBFGS(Optimizer):
     def __init__(self, *, max_evaluations=25, history_size=10):
         self.max_evaluations = max_evaluations
         self.history_size = history_size
+
+    def default_learning_rate(self, width: int | None) -> float:
+        """The first rate."""
+        return 1.0
 
     def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
         """What updates a player's parameters."""
