@@ -69,7 +69,7 @@ def _assert_same(models, batches, progress=1.0):
     player.flat.gradient.fill_(7.0)
     by_hand = DenseGradient(models, player.flat)
     by_hand(_stacked(batches), generator(1), progress)
-    totals = by_hand.collect([N] * len(models))
+    totals = by_hand.collect([N] * len(models), batches[0].observed is not None)
     made = [[parameter.grad.clone() for parameter in parameters] for parameters in player.flat.models]
     player.flat.gradient.zero_()
     source = generator(1)
@@ -226,3 +226,18 @@ def test_the_trainer_takes_the_gradient_by_hand(monkeypatch):
     ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, early_stopping=False, batch_size=40)
     ae.fit(LIKELIHOODS["gaussian"].rows(80, P))
     assert len(called) == 4
+
+
+def test_the_loss_of_chunks_with_and_without_gaps(monkeypatch):
+    whole = LIKELIHOODS["gaussian"].rows(60, P)
+    gappy = np.where(np.random.default_rng(0).random(whole.shape) < 0.2, np.nan, whole)
+
+    def curve():
+        ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), batch_size=16, random_state=0)
+        for chunk in (whole, gappy, whole, gappy):
+            ae.partial_fit(chunk)
+        return ae.loss_curve_
+
+    by_hand = curve()
+    monkeypatch.setattr("skae.training.trainer.DenseGradient", SimpleNamespace(covers=lambda *_: False))
+    np.testing.assert_allclose(by_hand, curve(), rtol=1e-4)

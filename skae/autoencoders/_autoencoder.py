@@ -39,7 +39,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         the first loss is PCA's. "random" has no linear path.
     n_init : int, default=1
         Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side.
+        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
+        none.
     corruption : str, Corruption, callable or None, default=None
         "gaussian", "masking", "salt_and_pepper", "swap", a part, or a function of rows: what is
         done to a row before the encoder sees it while training; see `DenoisingAE`.

@@ -47,7 +47,8 @@ class DenoisingAE(BaseAutoencoder):
         the first loss is PCA's. "random" has no linear path.
     n_init : int, default=1
         Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side.
+        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
+        none.
     corruption : {"gaussian", "masking", "salt_and_pepper", "swap"}, Corruption or callable, default="gaussian"
         What is done to a row before the encoder sees it while training. A callable maps an array
         of rows to an array of the same shape (blur, grayscale, downsample).

@@ -144,8 +144,8 @@ class Fitting:
             start_at_pca(model, axes)
         return model.to(self.device)
 
-    def _build_first(self) -> list[Autoencoder]:
-        """Models at their start on all rows, one a restart."""
+    def _build_first(self, n_models: int) -> list[Autoencoder]:
+        """Models at their start on all rows."""
         model = self.build(self.raw)
         if self.raw.empty_columns:
             warnings.warn(
@@ -154,8 +154,7 @@ class Fitting:
                 stacklevel=2,
             )
         columns, axes = model.scaling.columns, self.axes
-        others = range(1, self.estimator.n_init)
-        return [model, *(self._start(columns, model.n_components, axes) for _ in others)]
+        return [model, *(self._start(columns, model.n_components, axes) for _ in range(n_models - 1))]
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
         asked = n_components or self.estimator.n_components
@@ -212,7 +211,7 @@ class Fitting:
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         plan = self._plan()
         if self.model is None:
-            models = self._build_first()
+            models = self._build_first(n_init)
             self.start_axes = self.axes
             if self._is_at_optimum(models[0]):
                 plan.n_epochs = 0
@@ -258,7 +257,7 @@ class Fitting:
         trainer = estimator.__dict__.get("_trainer")
         history = History()
         if model is None:
-            model = self._build_first()[0]
+            (model,) = self._build_first(1)
             self.start_axes = self.axes
         else:
             self.likelihood.check_rows(column_bounds(self.raw))

@@ -30,7 +30,8 @@ class LogisticPCA(BaseAutoencoder):
         Start at PCA, with the logistic function's tangent, or at random weights.
     n_init : int, default=1
         Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side.
+        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
+        none.
     max_iter : int or "auto", default="auto"
         Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
     batch_size : int or "auto", default="auto"

@@ -46,7 +46,8 @@ class VAE(BaseAutoencoder):
         the first loss is PCA's. "random" has no linear path.
     n_init : int, default=1
         Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side.
+        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
+        none.
     beta : float, default=1.0
         Weight of the KL term; above 1, components are kept apart and unused ones dropped [3]_.
     kl_warm_up : float, default=0.0

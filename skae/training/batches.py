@@ -176,6 +176,11 @@ class Rows:
         """The number of rows of each model."""
         return [self.n_rows]
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether batches say what was observed."""
+        return self.raw.has_missing if self.resident is None else self.resident.observed is not None
+
     def _load(self, rows: np.ndarray | slice) -> Batch:
         input, target, observed = self.prepare(self.raw.take(rows))
         if observed is None and self.raw.has_missing:
@@ -244,6 +249,11 @@ class SideBySide:
         self._starts = torch.tensor([[starts[id(each)]] for each in rows], device=device)
         self._limits = torch.tensor([[size] for size in self.sizes], device=device)
         self._chunk_rows = max(1, rows[0].raw.chunk_rows // len(rows))
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether batches say what was observed."""
+        return self._all.observed is not None
 
     def epoch(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows of each model once, each in an order of its own."""

@@ -121,16 +121,19 @@ class DenseGradient:
             self._passes[key] = _Pass(self, batch)
         self._passes[key].run(batch, generator, progress)
 
-    def collect(self, n_rows: Sequence[int]) -> dict[str, Tensor]:
-        """Sum of each term over the rows, of shape (n_models,), in float64; the next epoch begins."""
+    def collect(self, n_rows: Sequence[int], masked: bool) -> dict[str, Tensor]:
+        """Sum of each term over the rows since the last `clear`, of shape (n_models,), in float64."""
         scale = torch.tensor([model.loss_scale for model in self.models], dtype=torch.float64)
         made = {name: total.flatten().double().cpu() / scale for name, total in self.sums.items()}
-        if not any(masked for _, masked, _ in self._passes):
+        if not masked:
             constants = torch.stack([_constants(model).sum() for model in self.models]).cpu()
             made["negative_log_likelihood"] += constants * torch.tensor(n_rows)
+        return made
+
+    def clear(self) -> None:
+        """Set the sums to zero."""
         for total in self.sums.values():
             total.zero_()
-        return made
 
 
 def _is_plain_posterior(posterior) -> bool:

@@ -187,7 +187,7 @@ class Trainer:
                     one = self._of(batch, index)
                     step = Step(model, one.input, one.target, one.observed, generator=self.generator)
                     self._add_terms(step.terms, "", one.weight, index)
-        self._record(rows.sizes)
+        self._record(rows)
 
     def close(self) -> None:
         """Detach the models from the trainer: own storage, evaluation mode, no generators."""
@@ -211,6 +211,8 @@ class Trainer:
             model.train()
         for total in self.sums.values():
             total.zero_()
+        if self.by_hand is not None:
+            self.by_hand.clear()
         if self._full_batch:
             self._full_batch_epoch(rows)
         else:
@@ -218,7 +220,7 @@ class Trainer:
             for index, batch in enumerate(rows.epoch(self.plan.batch_size, self.generator)):
                 self._set_progress(index / n_batches)
                 self._step(batch)
-        self._record(rows.sizes)
+        self._record(rows)
         self.epoch += 1
 
     def _set_progress(self, share_of_epoch: float) -> None:
@@ -294,9 +296,10 @@ class Trainer:
                 # The next epoch has other noise: what was learnt of the curvature is of another function.
                 player.updates.forget()
 
-    def _record(self, n_rows: list[int]) -> None:
+    def _record(self, rows: Rows | SideBySide) -> None:
+        n_rows = rows.sizes
         if self.by_hand is not None and not self.sums:
-            sums = self.by_hand.collect(n_rows)
+            sums = self.by_hand.collect(n_rows, rows.is_masked)
         else:
             sums = {name: total.double().cpu() for name, total in self.sums.items()}
         for index, history in enumerate(self.histories):
