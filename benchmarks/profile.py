@@ -32,12 +32,16 @@ from skae.training.dense_gradient import DenseGradient
 SMALL = (30, (64, 32, 8))
 # Microseconds of a step of the same networks in the first version, with autograd's bookkeeping or torch.optim's.
 BEFORE = {"plain": {32: 165, 256: 352}, "default": {32: 349, 256: 560}, "VAE": {32: 739, 256: 1006}}
-KINDS = {
-    "addmm": "products forwards",
-    "mm": "products backwards",
-    "mv": "sums for the biases",
-    "<lambda>": "activations, both ways",
-}
+KINDS = {"addmm": "products forwards", "mm": "products backwards", "mv": "sums for the biases"}
+BENT, OTHER = "activations, both ways", "likelihood, penalty, scaling"
+
+
+def kind_of(call: Callable) -> str:
+    """What a recorded call is for, by its name."""
+    name = getattr(call.func, "__name__", "")
+    if any(part in name for part in ("relu", "silu", "gelu", "threshold")):
+        return BENT
+    return KINDS.get(name, OTHER)
 
 
 def least_microseconds(call: Callable, n_repeats: int, n_rounds: int = 9) -> float:
@@ -88,15 +92,14 @@ def step_parts(estimator, batch_size: int, n_repeats: int) -> dict[str, float]:
     source = batches.Rows(batches.RawRows(X), model.prepare_for_training, torch.device("cpu"))
     made.run_epoch(source)
     batch: Batch = next(iter(source.epoch(batch_size)))
-    parts: dict[str, float] = dict.fromkeys([*KINDS.values(), "likelihood, penalty, scaling"], 0.0)
+    parts: dict[str, float] = dict.fromkeys([*KINDS.values(), BENT, OTHER], 0.0)
     whole = least_microseconds(lambda: made.run_epoch(source), max(1, n_repeats // 32)) / 32
     with torch.inference_mode():
         step = least_microseconds(lambda: made._train(batch), n_repeats)
         # One after the other, the calls train; each again and again, they write nonsense.
         (recorded,) = made.by_hand._passes.values()
         for call in recorded.tape.calls:
-            kind = KINDS.get(getattr(call.func, "__name__", ""), "likelihood, penalty, scaling")
-            parts[kind] += least_microseconds(call, n_repeats)
+            parts[kind_of(call)] += least_microseconds(call, n_repeats)
         parts["AdamW"] = least_microseconds(made.players[0].update, n_repeats)
     parts["rest of the step"] = step - sum(parts.values())
     parts["loop"] = whole - step

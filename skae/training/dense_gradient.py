@@ -28,10 +28,11 @@ _aten = torch.ops.aten
 
 
 class _Activation(NamedTuple):
-    """How a layer is bent in place or into `out`, and how a gradient passes back in place.
+    """How a layer is bent and how a gradient passes back, both recorded on a tape.
 
-    `forward` takes (before, out), `backward` (gradient, kept): the layer's output, or, where
-    `needs_input`, what it was before.
+    `forward` takes (tape, before, out) and `backward` (tape, gradient, kept); the gradient is
+    changed in place. What is kept is the layer's output, which is written over what was before; or,
+    where `needs_input`, what was before.
     """
 
     forward: Callable
@@ -44,32 +45,37 @@ def _turned(x: Tensor) -> Tensor:
     return x.mT if x.numel() < ONE_DNN_PAYS else x
 
 
+def _back(function: Callable, *between) -> Callable:
+    """Record `function(gradient, *between, kept)`, written over the gradient."""
+    return lambda tape, g, kept: tape.do(function, g, *between, kept, grad_input=g)
+
+
 ONE_DNN_PAYS = 2**15
 ACTIVATIONS = {
     "relu": _Activation(
-        lambda x, out: torch.clamp_min(x, 0, out=out),
-        lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g),
+        lambda tape, x, out: tape.do(torch.relu_, out),
+        lambda tape, g, y: tape.do(_aten.threshold_backward.grad_input, g, y, 0, grad_input=g),
     ),
     "tanh": _Activation(
-        lambda x, out: torch.tanh(x, out=out),
-        lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g),
+        lambda tape, x, out: tape.do(torch.tanh_, out),
+        _back(_aten.tanh_backward.grad_input),
     ),
     "logistic": _Activation(
-        lambda x, out: torch.sigmoid(x, out=out),
-        lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g),
+        lambda tape, x, out: tape.do(torch.sigmoid_, out),
+        _back(_aten.sigmoid_backward.grad_input),
     ),
     "elu": _Activation(
-        lambda x, out: _aten.elu.out(x, out=out),
-        lambda g, y: _aten.elu_backward.grad_input(g, 1.0, 1.0, 1.0, True, y, grad_input=g),
+        lambda tape, x, out: tape.do(_aten.elu_, out),
+        _back(_aten.elu_backward.grad_input, 1.0, 1.0, 1.0, True),
     ),
     "gelu": _Activation(
-        lambda x, out: _aten.gelu.out(_turned(x), out=_turned(out)),
-        lambda g, x: _aten.gelu_backward.grad_input(_turned(g), _turned(x), grad_input=_turned(g)),
+        lambda tape, x, out: tape.do(_aten.gelu.out, _turned(x), out=_turned(out)),
+        lambda tape, g, x: _back(_aten.gelu_backward.grad_input)(tape, _turned(g), _turned(x)),
         needs_input=True,
     ),
     "silu": _Activation(
-        lambda x, out: _aten.silu.out(x, out=out),
-        lambda g, x: _aten.silu_backward.grad_input(g, x, grad_input=g),
+        lambda tape, x, out: tape.do(_aten.silu.out, x, out=out),
+        _back(_aten.silu_backward.grad_input),
         needs_input=True,
     ),
 }
@@ -440,7 +446,7 @@ class _DensePath:
             after = before
             if act is not None:
                 after = torch.zeros_like(before) if act.needs_input else before
-                tape.do(act.forward, before, after)
+                act.forward(tape, before, after)
             trace.append((x, before))
             x = after
         trace.append((x, None))
@@ -450,7 +456,7 @@ class _DensePath:
         for index in range(len(self.layers) - 1, -1, -1):
             x, kept = trace[0][index]
             if kept is not None and self.activation is not None:
-                tape.do(self.activation.backward, gradient, kept)
+                self.activation.backward(tape, gradient, kept)
             gradient = self.layers[index].backward(tape, gradient, x, input_needed or index > 0)
         return gradient
 

@@ -125,7 +125,8 @@ class FusedAdamW:
 
     def __init__(self, flat: FlatParameters, betas: tuple[float, float], weight_decay: float):
         self.beta1, self.beta2 = betas
-        self.count = torch.zeros((), device=flat.values.device)
+        # A number would be turned into a tensor at each step.
+        self.count, self.one = (torch.full((), value, device=flat.values.device) for value in (0.0, 1.0))
         counts = [self.count] * len(flat.values)
         means, squares = torch.zeros_like(flat.values), torch.zeros_like(flat.values)
         tensors = (flat.values, flat.gradient, means, squares)
@@ -136,7 +137,7 @@ class FusedAdamW:
 
     def step(self, rate: float | Tensor) -> None:
         """Follow the gradient."""
-        self.count.add_(1)
+        self.count.add_(self.one)
         for (values, gradients, means, squares), counts, decay in self.parts:
             torch._fused_adamw_(
                 values,
