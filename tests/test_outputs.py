@@ -1,7 +1,10 @@
 """What comes out: dtypes, names, shapes, units."""
 
+import warnings
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from registry import ESTIMATORS, LIKELIHOODS, over, real, shares
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -11,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.nn.utils import prune
 
 import skae
 from skae import VAE, AutoencoderTransformer, DenoisingAE, DenseNetwork, GaussianNoise
@@ -68,6 +72,100 @@ def test_frames_out():
     codes = ae.transform(X)
     assert list(codes.columns) == ["autoencodertransformer0", "autoencodertransformer1"]
     assert (codes.index == X.index).all()
+
+
+def _outcome(method, X):
+    """What a method returns or raises, and its warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            made = method(X)
+        except (TypeError, ValueError) as error:
+            made = repr(error)
+    return made, sorted(str(warning.message) for warning in caught)
+
+
+def _with(value):
+    X = real(6, P)
+    X[0, 0] = value
+    return X
+
+
+def _opposite_infinities():
+    X = _with(np.inf)
+    X[1, 1] = -np.inf
+    return X
+
+
+def _read_only():
+    X = real(6, P)
+    X.flags.writeable = False
+    return X
+
+
+def _memory_map(tmp_path):
+    np.save(tmp_path / "X.npy", real(6, P))
+    return np.load(tmp_path / "X.npy", mmap_mode="r+")
+
+
+INPUTS = {
+    "float64": lambda: real(6, P),
+    "float32": lambda: real(6, P).astype(np.float32),
+    "one row": lambda: real(1, P),
+    "integers": lambda: real(6, P).astype(int),
+    "half precision": lambda: real(6, P).astype(np.float16),
+    "objects": lambda: real(6, P).astype(object),
+    "list": lambda: real(6, P).tolist(),
+    "Fortran order": lambda: np.asfortranarray(real(6, P)),
+    "every other row, backwards": lambda: real(6, P)[::-2],
+    "other byte order": lambda: real(6, P).astype(">f8"),
+    "read-only": _read_only,
+    "sparse": lambda: sp.csr_array(real(6, P)),
+    "masked": lambda: np.ma.masked_less(real(6, P), 0),
+    "NaN": lambda: _with(np.nan),
+    "infinity": lambda: _with(np.inf),
+    "opposite infinities": _opposite_infinities,
+    "a sum that overflows": lambda: np.full((6, P), 1e308),
+    "a sum that overflows in float32": lambda: np.full((6, P), 1e38, np.float32),
+    "complex": lambda: real(6, P) * 1j,
+    "strings": lambda: np.full((6, P), "a"),
+    "no rows": lambda: np.empty((0, P)),
+    "one column less": lambda: real(6, P)[:, 1:].copy(),
+    "one dimension": lambda: real(6, P)[0],
+    "three dimensions": lambda: real(6, P)[None],
+    "no dimension": lambda: np.array(1.0),
+}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("kind", [*INPUTS, "memory map", "frame"])
+def test_arrays_that_are_not_checked_need_no_check(kind, named, monkeypatch, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(real(60, P), columns=list("abcde"))
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0)
+    ae.fit(frame if named else frame.to_numpy())
+    X = {"memory map": lambda: _memory_map(tmp_path), "frame": lambda: frame[:6], **INPUTS}[kind]()
+    methods = (ae.transform, ae.reconstruct, ae.score_samples)
+    found = [_outcome(method, X) for method in methods]
+    monkeypatch.setattr(type(ae), "_is_plain", lambda self, X: False)
+    for (made, warned), (expected, expected_warned) in zip(found, [_outcome(m, X) for m in methods], strict=True):
+        np.testing.assert_array_equal(made, expected, strict=True)
+        assert warned == expected_warned
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_plain_arrays_are_not_checked_twice(dtype, monkeypatch):
+    X = real(60, P).astype(dtype)
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0).fit(X)
+    monkeypatch.delattr("skae.autoencoders._base.validate_data")
+    assert ae.transform(X[:1]).shape == (1, 2) and ae.reconstruct(X).shape == X.shape
+
+
+def test_weights_that_a_user_masks_are_used():
+    X = real(60, P)
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(), random_state=0).fit(X)
+    prune.random_unstructured(ae.model_.encoder.linear, "weight", 1.0)
+    np.testing.assert_allclose(ae.transform(X.astype(np.float32)), 0)
 
 
 def test_large_inputs_are_mapped_by_chunk(monkeypatch):

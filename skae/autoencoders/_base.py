@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from functools import partial
 from numbers import Integral, Real
 
@@ -316,13 +317,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
     def _map_rows(self, X, function, width, n_copies: int = 1) -> np.ndarray:
         """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time."""
         check_is_fitted(self)
-        raw = RawRows(self._validate(X, reset=False))
+        raw = RawRows(X if self._is_plain(X) else self._validate(X, reset=False))
         dtype = np.float32 if raw.X.dtype == np.float32 else np.float64
         out = None
         with torch.inference_mode():
             model = self._model(dtype)
             for start, step in self._steps(raw, model, n_copies):
                 made = function(model, step).cpu().numpy()
+                # The next step gets its memory, which is still in the cache.
+                del step
                 if len(made) == raw.n_rows:
                     return made
                 if out is None:
@@ -330,17 +333,25 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
                 out[start : start + len(made)] = made
         return out
 
+    def _is_plain(self, X) -> bool:
+        """Whether X is an array in which scikit-learn's checks, slower than a small network, would find nothing."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float64, np.float32)
+            and X.shape[1:] == (self.n_features_in_,)
+            and len(X) > 0
+            and X.flags.carray
+            and not hasattr(self, "feature_names_in_")
+            and math.isfinite(torch.from_numpy(X).sum())
+        )
+
     @staticmethod
     def _steps(raw: RawRows, model: Autoencoder, n_copies: int = 1):
         """Steps of all rows in order, with the index of the first row of each."""
         size = max(1, CHUNK_ELEMENTS // max(1, n_copies * raw.n_features))
-        parameter = model.reference
         with torch.inference_mode():
             for start in range(0, raw.n_rows, size):
-                x = raw.take(slice(start, start + size)).to(parameter.device, parameter.dtype)
-                input, observed = model.scaling.input(x)
-                target = input if model.scaling.same_target else partial(model.scaling.target, x)
-                yield start, Step(model, input, target, observed)
+                yield start, _step(model, raw.take(slice(start, start + size)))
 
     def _model(self, dtype) -> Autoencoder:
         """The model in the precision of the data."""
@@ -372,3 +383,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _step(model: Autoencoder, x: torch.Tensor) -> Step:
+    """Raw rows in the model."""
+    x = x.to(model.reference.device, model.reference.dtype)
+    input, observed = model.scaling.input(x)
+    target = input if model.scaling.same_target else partial(model.scaling.target, x)
+    return Step(model, input, target, observed)

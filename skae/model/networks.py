@@ -9,9 +9,10 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn import functional
 
+# Of what a layer has just made, so that they may work in place.
 ACTIVATIONS = {
     "identity": lambda x: x,
-    "relu": functional.relu,
+    "relu": torch.relu_,
     "tanh": torch.tanh,
     "logistic": torch.sigmoid,
     "gelu": functional.gelu,
@@ -66,7 +67,11 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows of shape (n_rows, n_in) to (n_rows, n_out)."""
-        return functional.linear(x, self.matrix(), self.bias)
+        # Looked up as attributes, they would cost more than the product of one row.
+        weight, bias = self._parameters.get("weight"), self._parameters.get("bias")
+        if weight is None or bias is None:
+            weight, bias = self.matrix(), self.bias
+        return functional.linear(x, weight, bias)
 
 
 class Dropout(nn.Module):
