@@ -63,7 +63,7 @@ def test_a_line_search_sees_one_noise(estimator, monkeypatch):
 def test_adamw_is_torchs_adamw():
     """Three full-batch steps of constant rate, by hand."""
     X = real(50, P)
-    optimizer = AdamW(schedule="constant", weight_decay=0.1, betas=(0.8, 0.95))
+    optimizer = AdamW(schedule="constant", weight_decay=0.1, betas=(0.8, 0.95), eps=1e-3)
     ae = AutoencoderTransformer(
         2, network=DenseNetwork((4,), "tanh"), init="random", optimizer=optimizer, batch_size=50, learning_rate=0.01
     ).set_params(early_stopping=False, random_state=0)
@@ -72,7 +72,7 @@ def test_adamw_is_torchs_adamw():
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    by_hand = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.95), weight_decay=0.1)
+    by_hand = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)
     x, _ = model.scaling.input(torch.tensor(X, dtype=torch.float32))
     unit = float(model.scaling.columns.spread)
     for _ in range(3):

@@ -115,7 +115,7 @@ class DenseGradient:
             and _is_plain_posterior(model.posterior)
             and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
-            and isinstance(model.likelihood, (Gaussian, Bernoulli, Poisson))
+            and type(model.likelihood) in (Gaussian, Bernoulli, Poisson)
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
 
@@ -143,15 +143,15 @@ class DenseGradient:
 
 
 def _is_plain_posterior(posterior) -> bool:
-    if isinstance(posterior, DiagonalGaussian):
+    if type(posterior) is DiagonalGaussian:
         return posterior.n_importance_samples == 1 and posterior.free_bits == 0
-    return isinstance(posterior, Point)
+    return type(posterior) is Point
 
 
 def _is_plain(network: torch.nn.Module) -> bool:
-    if isinstance(network, Shortcut):
+    if type(network) is Shortcut:
         return not network.linear._other and (network.network is None or _is_plain(network.network))
-    bent = isinstance(network, Dense) and (network.activation in ACTIVATIONS or network.activation == "identity")
+    bent = type(network) is Dense and (network.activation in ACTIVATIONS or network.activation == "identity")
     return bent and network.dropout is None and network.input_dropout is None
 
 
@@ -236,7 +236,7 @@ class _Pass:
         if gradient.variational:
             slope = self._kl_divergence(slope)
         for penalty in self.models[0].penalties:
-            if isinstance(penalty, Anchor):
+            if type(penalty) is Anchor:
                 self._anchor(penalty)
             else:
                 tape.do(self._penalty, penalty)

@@ -120,11 +120,11 @@ class FusedAdamW:
     ----------
     flat : FlatParameters
     betas : pair of float
-    weight_decay : float
+    eps, weight_decay : float
     """
 
-    def __init__(self, flat: FlatParameters, betas: tuple[float, float], weight_decay: float):
-        self.beta1, self.beta2 = betas
+    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float, weight_decay: float):
+        (self.beta1, self.beta2), self.eps = betas, eps
         # A number would be turned into a tensor at each step.
         self.count, self.one = (torch.full((), value, device=flat.values.device) for value in (0.0, 1.0))
         counts = [self.count] * len(flat.values)
@@ -151,7 +151,7 @@ class FusedAdamW:
                 beta1=self.beta1,
                 beta2=self.beta2,
                 weight_decay=decay,
-                eps=1e-8,
+                eps=self.eps,
                 maximize=False,
             )
 
@@ -219,6 +219,9 @@ class AdamW(Optimizer):
     ----------
     betas : pair of float, default=(0.9, 0.999)
         Decay rates of the means of the gradient and of its square.
+    eps : float, default=1e-6
+        Added to the root of the mean square. Larger than torch's 1e-8, so that hidden layers do not
+        follow the rounding errors that are all their gradient while the start at PCA still holds.
     schedule : {"constant", "linear", "cosine"}, default="cosine"
         How the learning rate falls over the training.
     weight_decay : float or "auto", default="auto"
@@ -247,6 +250,7 @@ class AdamW(Optimizer):
         self,
         *,
         betas=(0.9, 0.999),
+        eps=1e-6,
         schedule="cosine",
         weight_decay="auto",
         clip_norm=None,
@@ -254,6 +258,7 @@ class AdamW(Optimizer):
         compile=False,
     ):
         self.betas = betas
+        self.eps = eps
         self.schedule = schedule
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
@@ -267,8 +272,8 @@ class AdamW(Optimizer):
     def build(self, flat: FlatParameters) -> Updates | FusedAdamW:
         """What updates a player's parameters."""
         if flat.values.device.type in ("cpu", "cuda") and hasattr(torch, "_fused_adamw_"):
-            return FusedAdamW(flat, self.betas, self.decay)
-        return Updates(torch.optim.AdamW(flat.groups(self.decay), betas=self.betas))
+            return FusedAdamW(flat, self.betas, self.eps, self.decay)
+        return Updates(torch.optim.AdamW(flat.groups(self.decay), betas=self.betas, eps=self.eps))
 
 
 class SGD(Optimizer):

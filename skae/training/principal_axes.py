@@ -11,6 +11,9 @@ from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows
 
 MAX_COVARIANCE = 2048
+BLOCK = 128
+# Entries of the rows that are looked at together: few enough to stay in the cache.
+CACHED_ELEMENTS = 2**16
 SUBSPACE_ITERATIONS = 10
 OVERSAMPLES = 16
 
@@ -25,22 +28,17 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     mean, square, weight_sum = (torch.zeros(p, dtype=torch.float64) for _ in range(3))
     low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
     for chunk, weight in raw.chunks():
-        x = chunk.to("cpu", torch.float64)
-        observed = ~torch.isnan(x)
-        raw.has_missing |= not bool(observed.all())
-        low = torch.minimum(low, torch.where(observed, x, torch.inf).amin(0))
-        high = torch.maximum(high, torch.where(observed, x, -torch.inf).amax(0))
-        x = torch.where(observed, likelihood.network_input(x), 0.0)
-        w = observed.to(torch.float64) if weight is None else observed * weight[:, None]
-        w_sum = w.sum(0)
-        share = w_sum.clamp_min(torch.finfo(torch.float64).tiny)
-        part_mean = (w * x).sum(0) / share
-        part_square = (w * (x - part_mean).square()).sum(0)
-        together = (weight_sum + w_sum).clamp_min(torch.finfo(torch.float64).tiny)
-        shift = part_mean - mean
-        square += part_square + shift.square() * weight_sum * w_sum / together
-        mean += shift * w_sum / together
-        weight_sum += w_sum
+        n_rows = max(1, CACHED_ELEMENTS // p)
+        weights = [None] * len(chunk) if weight is None else weight.split(n_rows)
+        for part, part_weight in zip(chunk.to("cpu").split(n_rows), weights, strict=False):
+            has_missing, part_low, part_high, w_sum, part_mean, part_square = _moments(part, part_weight, likelihood)
+            raw.has_missing |= has_missing
+            low, high = torch.minimum(low, part_low), torch.maximum(high, part_high)
+            together = (weight_sum + w_sum).clamp_min(torch.finfo(torch.float64).tiny)
+            shift = part_mean - mean
+            square += part_square + shift.square() * weight_sum * w_sum / together
+            mean += shift * w_sum / together
+            weight_sum += w_sum
     empty = weight_sum == 0
     raw.empty_columns = empty.nonzero().flatten().tolist()
     variance = torch.where(empty, 0.0, square / weight_sum.clamp_min(torch.finfo(torch.float64).tiny))
@@ -48,6 +46,26 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     variance = torch.where(high > low, variance, 0.0)
     mean = torch.where(high == low, likelihood.network_input(high), mean)
     return Columns(mean, variance, torch.where(low > high, 0.0, low), torch.where(low > high, 0.0, high))
+
+
+def _moments(part: Tensor, weight: Tensor | None, likelihood: Likelihood) -> tuple:
+    """Whether entries are missing; bounds, sum of the weights, mean and sum of squares around it of each column."""
+    x = part.to(torch.float64)
+    if weight is None and not torch.isnan(x.sum()):
+        low, high = part.amin(0), part.amax(0)
+        z = likelihood.network_input(x)
+        mean = z.mean(0)
+        square = (z - mean).square_().sum(0)
+        return False, low.to(x), high.to(x), torch.full_like(mean, len(z)), mean, square
+    observed = ~torch.isnan(x)
+    low = torch.where(observed, x, torch.inf).amin(0)
+    high = torch.where(observed, x, -torch.inf).amax(0)
+    z = torch.where(observed, likelihood.network_input(x), 0.0)
+    w = observed.to(torch.float64) if weight is None else observed * weight[:, None]
+    w_sum = w.sum(0)
+    mean = (w * z).sum(0) / w_sum.clamp_min(torch.finfo(torch.float64).tiny)
+    square = (w * (z - mean).square()).sum(0)
+    return not bool(observed.all()), low, high, w_sum, mean, square
 
 
 def column_bounds(raw: RawRows) -> Columns:
@@ -109,5 +127,11 @@ def _apply_covariance(raw: RawRows, scaling: Scaling, vectors: Tensor | None) ->
     p = raw.n_features
     product = torch.zeros(p, p if vectors is None else vectors.shape[1], dtype=torch.float64)
     for z, _ in _weighted_rows(raw, scaling):
-        product.addmm_(z.T, z if vectors is None else z @ vectors)
-    return product
+        if vectors is not None:
+            product.addmm_(z.T, z @ vectors)
+            continue
+        # The matrix is symmetric: blocks on and below the diagonal are enough.
+        for start in range(0, p, BLOCK):
+            columns = slice(start, start + BLOCK)
+            product[start:, columns].addmm_(z[:, start:].T, z[:, columns])
+    return product if vectors is not None else product.tril() + product.tril(-1).T
