@@ -5,6 +5,7 @@ import pytest
 import torch
 from registry import ESTIMATORS, OPTIMIZERS, assert_same_state, generator, over, real, shares, state_of
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 
 from skae import LBFGS, SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, EarlyStopping, LaplaceCode
 from skae.training.device import resolve_device, threads
@@ -150,7 +151,9 @@ def test_flat_parameters_are_views_until_released():
     weights = [torch.nn.Parameter(torch.randn(shape, generator=generator())) for shape in ((3, 2), (3,)) * 2]
     before = [w.detach().clone() for w in weights]
     flat = FlatParameters([weights[:2], weights[2:]], lambda p: p.ndim > 1)
-    assert flat.values.shape == (2, 32) and flat.n_decayed == 16
+    assert flat.values.shape == (2, 32)
+    assert flat.parts(0.1) == [(slice(0, 16), 0.1, 1.0), (slice(16, 32), 0.0, 1.0)]
+    assert flat.parts(0.0) == [(slice(0, 32), 0.0, 1.0)]
     values, gradient = flat.of(weights[0])
     torch.testing.assert_close(values, torch.stack([before[0], before[2]]))
     gradient.fill_(1)
@@ -160,6 +163,17 @@ def test_flat_parameters_are_views_until_released():
     flat.values.zero_()
     for weight, old in zip(weights, before, strict=True):
         torch.testing.assert_close(weight.detach(), 2 * old)
+
+
+def test_linear_paths_go_at_the_pace_of_what_pca_leaves():
+    """A column of huge variance: steps of the usual size would exceed what is left many times over."""
+    X = real(200, P) * np.array([1.0, 1.0, 1.0, 1.0, 1e5])
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=30, early_stopping=False, random_state=0).fit(X)
+    start = PCA(2).fit(X)
+    error = np.square(X - start.inverse_transform(start.transform(X))).sum(1).mean()
+    assert float(ae.model_.decoder.linear.pace) < 1e-4
+    losses = 2 * (np.array(ae.loss_curve_) - 0.5 * P * np.log(2 * np.pi))
+    assert losses.max() < 1.5 * error and losses[-1] < 1.001 * error
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,9 @@ class Shortcut(nn.Module):
         self.linear = Linear(n_linear, n_out)
         # Decaying it would pull the start away from PCA.
         self.linear.no_decay = True
+        # Its learning rate, beside the network's: small where PCA leaves little, which a step of the usual size would
+        # exceed. A buffer, so that training can go on from a pickle.
+        self.linear.register_buffer("pace", torch.ones(()))
         self.register_buffer("in_scale", torch.ones(n_in))
         self.register_buffer("out_scale", torch.ones(n_out))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skae.model.autoencoder import Autoencoder
+from skae.model.penalties import Anchor
 
 # Columns and components with less than this share of the mean variance are not blown up for the network.
 VARIANCE_FLOOR = 0.1
@@ -58,8 +59,15 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
     into, out, unit, log_variance = _code_maps(model, axes, variances)
     bias, slope = model.likelihood.linear_start(columns)
     left = (columns.variance / columns.spread**2 - vectors.square() @ variances).clamp_min(0)
+    # A change beyond the size of what is left is of no use, unless something else than that is to be made smaller.
+    pace = (left.sum() / max(axes.total, 1e-300)).clamp(1e-16, 1.0).sqrt()
+    if model.corruption is not None or d >= p or not all(isinstance(penalty, Anchor) for penalty in model.penalties):
+        pace = torch.ones_like(pace)
     with torch.no_grad():
-        _start_encoder(model, into[:, None] * vectors.T, unit, log_variance, rank)
+        sizes = unit if model.posterior.variational else torch.minimum(unit, pace * unit.square().sum().sqrt())
+        _start_encoder(model, into[:, None] * vectors.T, sizes, log_variance, rank)
+        for network in (model.encoder, model.decoder):
+            network.linear.pace.fill_(pace)
         decoder = model.decoder
         if not decoder.linear._other:
             decoder.linear.weight.copy_(slope[:, None] * vectors * out)

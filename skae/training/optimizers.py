@@ -22,33 +22,39 @@ SCHEDULES = {
 class FlatParameters:
     """All parameters of a player in one matrix, a row a model, and their gradients in another.
 
-    The parameters of the models become views of it, so that one fused call updates them all. Those
-    that decay come first. Each begins at a multiple of 64 bytes.
+    The parameters of the models become views of it, so that one fused call updates many. Those that
+    decay come first, those of the linear paths, whose rates differ, last. Each begins at a multiple
+    of 64 bytes.
 
     Parameters
     ----------
     models : sequence of sequences of nn.Parameter
         The parameters of each model; all models have the same.
-    decays : callable
-        Tells whether weight decay applies to a parameter.
+    decays, paces : callable
+        Whether weight decay applies to a parameter; the factor of its learning rate.
 
     Attributes
     ----------
     values, gradient : Tensor of shape (n_models, size)
-    n_decayed : int
-        Columns of the parameters that decay.
     """
 
-    def __init__(self, models: Sequence[Sequence[nn.Parameter]], decays: Callable[[nn.Parameter], bool]):
-        order = sorted(range(len(models[0])), key=lambda index: not decays(models[0][index]))
+    def __init__(
+        self,
+        models: Sequence[Sequence[nn.Parameter]],
+        decays: Callable[[nn.Parameter], bool],
+        paces: Callable[[nn.Parameter], float] = lambda parameter: 1.0,
+    ):
+        kinds = [(not decays(parameter), -paces(parameter)) for parameter in models[0]]
+        order = sorted(range(len(kinds)), key=lambda index: kinds[index])
         self.models = [[parameters[index] for index in order] for parameters in models]
         self.parameters = [parameter for parameters in self.models for parameter in parameters]
-        self._start, size, self.n_decayed = {}, 0, 0
-        for parameter in self.models[0]:
+        self._start, size = {}, 0
+        # The columns of each kind: where they end, whether they decay, and their pace.
+        self._ends: dict[tuple[bool, float], int] = {}
+        for index, parameter in zip(order, self.models[0], strict=True):
             self._start[id(parameter)] = size
             size += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
-            if decays(parameter):
-                self.n_decayed = size
+            self._ends[not kinds[index][0], -kinds[index][1]] = size
         first = self.models[0][0]
         self.values = torch.zeros(len(models), size, dtype=first.dtype, device=first.device)
         self.gradient = torch.zeros_like(self.values)
@@ -65,22 +71,26 @@ class FlatParameters:
         shape = (len(self.models), *parameter.shape)
         return self.values[:, columns].view(shape), self.gradient[:, columns].view(shape)
 
-    def parts(self, weight_decay: float) -> list[tuple[slice, float]]:
-        """Columns and their weight decay: what decays and what does not, or all in one."""
-        size = self.values.shape[1]
-        if weight_decay == 0 or self.n_decayed == 0:
-            return [(slice(0, size), 0.0)]
-        parts = [(slice(0, self.n_decayed), weight_decay), (slice(self.n_decayed, size), 0.0)]
-        return [(columns, decay) for columns, decay in parts if columns.stop > columns.start]
+    def parts(self, weight_decay: float) -> list[tuple[slice, float, float]]:
+        """Columns, their weight decay and the pace of their learning rate, as few parts as these allow."""
+        parts: list[tuple[slice, float, float]] = []
+        for (decays, pace), stop in self._ends.items():
+            kind = (weight_decay if decays else 0.0, pace)
+            start = parts[-1][0].stop if parts else 0
+            if parts and parts[-1][1:] == kind:
+                start = parts.pop()[0].start
+            parts.append((slice(start, stop), *kind))
+        return parts
 
     def groups(self, weight_decay: float) -> list[dict]:
         """Parameter groups for torch's optimizers."""
         return [
-            {"params": [self._as_parameter(columns)], "weight_decay": decay}
-            for columns, decay in self.parts(weight_decay)
+            {"params": [self.as_parameter(columns)], "weight_decay": decay, "pace": pace}
+            for columns, decay, pace in self.parts(weight_decay)
         ]
 
-    def _as_parameter(self, columns: slice) -> nn.Parameter:
+    def as_parameter(self, columns: slice = slice(None)) -> nn.Parameter:
+        """Some columns as a parameter with its gradient."""
         part = nn.Parameter(self.values[:, columns])
         part.data, part.grad = self.values[:, columns], self.gradient[:, columns]
         return part
@@ -105,7 +115,7 @@ class Updates:
     def step(self, rate: float, closure: Callable | None = None) -> None:
         """Follow the gradient."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("pace", 1.0)
         self.optimizer.step(closure)
 
     def forget(self) -> None:
@@ -131,14 +141,14 @@ class FusedAdamW:
         means, squares = torch.zeros_like(flat.values), torch.zeros_like(flat.values)
         tensors = (flat.values, flat.gradient, means, squares)
         self.parts = [
-            ([[row[columns] for row in matrix] for matrix in tensors], counts, decay)
-            for columns, decay in flat.parts(weight_decay)
+            ([[row[columns] for row in matrix] for matrix in tensors], counts, decay, pace)
+            for columns, decay, pace in flat.parts(weight_decay)
         ]
 
     def step(self, rate: float | Tensor) -> None:
         """Follow the gradient."""
         self.count.add_(self.one)
-        for (values, gradients, means, squares), counts, decay in self.parts:
+        for (values, gradients, means, squares), counts, decay, pace in self.parts:
             torch._fused_adamw_(
                 values,
                 gradients,
@@ -147,7 +157,7 @@ class FusedAdamW:
                 [],
                 counts,
                 amsgrad=False,
-                lr=rate,
+                lr=rate * pace,
                 beta1=self.beta1,
                 beta2=self.beta2,
                 weight_decay=decay,
@@ -356,7 +366,7 @@ class LBFGS(Optimizer):
 
     def _lbfgs(self, flat: FlatParameters) -> torch.optim.Optimizer:
         return torch.optim.LBFGS(
-            flat.groups(0.0)[0]["params"],
+            [flat.as_parameter()],
             max_iter=max(1, self.max_evaluations * 4 // 5),
             max_eval=self.max_evaluations,
             history_size=self.history_size,

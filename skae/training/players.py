@@ -25,8 +25,8 @@ class Player:
         Maps a `Step` to loss terms by name, each of shape (n_rows,).
     optimizer : Optimizer
     learning_rate : float
-    decays : callable
-        Tells whether weight decay applies to a parameter.
+    decays, paces : callable
+        Whether weight decay applies to a parameter; the factor of its learning rate.
     loss_scales : list of float
         The gradient is that of the loss times this constant, one a model.
     """
@@ -39,10 +39,11 @@ class Player:
         optimizer: Optimizer,
         learning_rate: float,
         decays: Callable[[nn.Parameter], bool],
+        paces: Callable[[nn.Parameter], float],
         loss_scales: list[float],
     ):
         self.name, self.terms, self.loss_scales = name, terms, loss_scales
-        self.flat = FlatParameters(parameters, decays)
+        self.flat = FlatParameters(parameters, decays, paces)
         self.part, self.learning_rate = optimizer, learning_rate
         self.updates = optimizer.build(self.flat)
         self.rate: float | Tensor = learning_rate
@@ -80,8 +81,15 @@ def make_players(models: Sequence[Autoencoder], optimizer: Optimizer, learning_r
     def decays(parameter: nn.Parameter) -> bool:
         return parameter.ndim > 1 and id(parameter) not in exempt
 
+    # One pace for models side by side, which differ little.
+    slowed = [module for module in first.modules() if hasattr(module, "pace")]
+    slow = {id(p): float(module.pace) for module in slowed for p in module.parameters()}
+
+    def paces(parameter: nn.Parameter) -> float:
+        return slow.get(id(parameter), 1.0)
+
     def player(name, parameters, terms, scales):
-        return Player(name, parameters, terms, optimizer, learning_rate, decays, scales)
+        return Player(name, parameters, terms, optimizer, learning_rate, decays, paces, scales)
 
     main = [model.main_parameters() for model in models]
     players = [player("", main, lambda step: step.terms, [model.loss_scale for model in models])]
