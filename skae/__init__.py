@@ -1,13 +1,19 @@
 """Autoencoders as scikit-learn estimators."""
 
 from skae.autoencoders._autoencoder import AutoencoderTransformer
+from skae.autoencoders._contractive import ContractiveAE
+from skae.autoencoders._conv import ConvAE
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._logistic_pca import LogisticPCA
+from skae.autoencoders._sparse import SparseAE
 from skae.autoencoders._vae import VAE
+from skae.model.contraction import Contraction
+from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
 from skae.model.networks import DenseNetwork
-from skae.model.penalties import Anchor, Contraction, GaussianCode, LaplaceCode
+from skae.model.penalties import Anchor, GaussianCode, LaplaceCode
+from skae.model.sparsity import ActivationPenalty
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import LBFGS, SGD, AdamW
 
@@ -17,11 +23,15 @@ __all__ = [
     "LBFGS",
     "SGD",
     "VAE",
+    "ActivationPenalty",
     "AdamW",
     "Anchor",
     "AutoencoderTransformer",
     "Bernoulli",
     "Contraction",
+    "ContractiveAE",
+    "ConvAE",
+    "ConvNetwork",
     "DenoisingAE",
     "DenseNetwork",
     "EarlyStopping",
@@ -33,6 +43,7 @@ __all__ = [
     "Masking",
     "Poisson",
     "SaltAndPepper",
+    "SparseAE",
     "StudentT",
     "Swap",
 ]

@@ -14,10 +14,14 @@ from skae import (
     LBFGS,
     SGD,
     VAE,
+    ActivationPenalty,
     AdamW,
     AutoencoderTransformer,
     Bernoulli,
     Contraction,
+    ContractiveAE,
+    ConvAE,
+    ConvNetwork,
     DenoisingAE,
     DenseNetwork,
     Gaussian,
@@ -28,6 +32,7 @@ from skae import (
     Masking,
     Poisson,
     SaltAndPepper,
+    SparseAE,
     StudentT,
     Swap,
 )
@@ -82,13 +87,25 @@ CORRUPTIONS = {
     "swap": Swap(0.3),
     "callable": CallableCorruption(lambda X: X[:, ::-1]),
 }
-PENALTIES = {"laplace": LaplaceCode(0.1), "gaussian": GaussianCode(0.1), "contraction": Contraction(0.1)}
+PENALTIES = {
+    "laplace": LaplaceCode(0.1),
+    "gaussian": GaussianCode(0.1),
+    "activation-l1": ActivationPenalty("l1", 0.1),
+    "activation-l2": ActivationPenalty("l2", 0.1, layers="all"),
+    "contraction": Contraction(0.1),
+    "contraction-exact": Contraction(0.1, estimator="exact"),
+    "contraction-difference": Contraction(0.1, estimator="finite_difference"),
+    "contraction-second-order": Contraction(0.1, second_order=1.0),
+}
 NETWORKS = {
     "linear": DenseNetwork(()),
     "one": DenseNetwork((7,), "tanh"),
     "deep": DenseNetwork((8, 6), "relu"),
     "tied": DenseNetwork((8, 6), tied=True),
     "tied-linear": DenseNetwork((), tied=True),
+    "conv": ConvNetwork((5,), (4, 3), activation="tanh"),
+    "conv-unpool": ConvNetwork((5,), (4,), 2, down="max", up="unpool", hidden_layer_sizes=(6,)),
+    "conv-upsample": ConvNetwork((5, 1, 1), (4,), down="average", up="upsample"),
     "dropout": DenseNetwork((8,), dropout=0.2, input_dropout=0.1),
 }
 OPTIMIZERS = {"adamw": AdamW(), "sgd": SGD(), "lbfgs": LBFGS()}
@@ -97,6 +114,10 @@ ESTIMATORS = {
     "AutoencoderTransformer": AutoencoderTransformer(2, hidden_layer_sizes=(8,), **SMALL),
     "LogisticPCA": LogisticPCA(2, **SMALL),
     "DenoisingAE": DenoisingAE(2, hidden_layer_sizes=(8,), **SMALL),
+    "ContractiveAE": ContractiveAE(2, hidden_layer_sizes=(8,), **SMALL),
+    "SparseAE-top_k": SparseAE(2, hidden_layer_sizes=(8,), **SMALL),
+    "SparseAE-l1": SparseAE(2, penalty="l1", hidden_layer_sizes=(8,), **SMALL),
+    "ConvAE": ConvAE(2, channels=(4,), **SMALL),
     "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
 }
 

@@ -5,12 +5,16 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skae import VAE, AutoencoderTransformer, DenoisingAE, LogisticPCA
+from skae import VAE, AutoencoderTransformer, ContractiveAE, ConvAE, DenoisingAE, LogisticPCA, SparseAE
 
 ESTIMATORS = [
     AutoencoderTransformer(max_iter=3),
     LogisticPCA(max_iter=3),
     DenoisingAE(max_iter=3),
+    ContractiveAE(max_iter=3),
+    SparseAE(max_iter=3),
+    SparseAE(penalty="kl", max_iter=3),
+    ConvAE(max_iter=3),
     VAE(max_iter=3),
 ]
 FURTHER_CHECKS = [

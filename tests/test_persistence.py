@@ -13,11 +13,12 @@ from registry import ESTIMATORS, LIKELIHOODS, NETWORKS, PENALTIES, assert_same_s
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skae import VAE, AutoencoderTransformer, DenoisingAE, Masking
+from skae import VAE, AutoencoderTransformer, DenoisingAE, Masking, SparseAE
 
 P = 5
 KEPT = {
     **ESTIMATORS,
+    "SparseAE-kl": SparseAE(4, penalty="kl", max_iter=2),
     "VAE-options": VAE(2, beta=2.0, free_bits=0.1, n_importance_samples=3, max_iter=2),
     "DenoisingAE-mask": DenoisingAE(2, corruption=Masking(), conditioning="mask", emphasis=2.0, max_iter=2),
     **{f"network-{name}": AutoencoderTransformer(2, network=n, max_iter=2) for name, n in NETWORKS.items()},

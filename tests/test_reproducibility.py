@@ -10,11 +10,12 @@ from registry import CORRUPTIONS, ESTIMATORS, NETWORKS, PENALTIES, assert_same_s
 from sklearn.base import clone
 from torch import nn
 
-from skae import VAE, AutoencoderTransformer, DenoisingAE, EarlyStopping
+from skae import VAE, AutoencoderTransformer, DenoisingAE, EarlyStopping, SparseAE
 
 P = 5
 RANDOM = {
     **ESTIMATORS,
+    "SparseAE-kl": SparseAE(4, penalty="kl", max_iter=2),
     "split": AutoencoderTransformer(2, max_iter=3, early_stopping=EarlyStopping(n_folds=0), hidden_layer_sizes=(6,)),
     **{f"network-{name}": AutoencoderTransformer(2, network=n, max_iter=2) for name, n in NETWORKS.items()},
     **{f"corruption-{name}": DenoisingAE(2, corruption=c, max_iter=2) for name, c in CORRUPTIONS.items()},

@@ -73,12 +73,9 @@ class Fitting:
         device = self.estimator.device
         if device == "auto" and self.model is not None:
             return self.model.reference.device
-        sizes = getattr(self.network, "hidden_layer_sizes", None)
-        if sizes is None:
+        if not hasattr(self.network, "n_products"):
             return resolve_device(device)
-        widths = [self.raw.n_features, *sizes]
-        n_weights = 2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-        return resolve_device(device, 6.0 * self.batch_size * n_weights)
+        return resolve_device(device, 6.0 * self.batch_size * self.network.n_products(self.raw.n_features))
 
     def _dense_network(self) -> DenseNetwork:
         sizes, activation = self.estimator.hidden_layer_sizes, self.estimator.activation
@@ -115,7 +112,7 @@ class Fitting:
         rate = self.estimator.learning_rate
         if rate != "auto":
             return float(rate)
-        return self.optimizer.default_learning_rate(max(getattr(self.network, "hidden_layer_sizes", ()), default=None))
+        return self.optimizer.default_learning_rate(getattr(self.network, "width", None))
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
         asked, p = self.estimator.n_components, self.raw.n_features
@@ -194,7 +191,8 @@ class Fitting:
         return made.to(self.device)
 
     def _check_components(self, n_components: int) -> None:
-        linear = len(getattr(self.network, "hidden_layer_sizes", (1,))) == 0
+        dense = isinstance(self.network, DenseNetwork) and len(self.network.hidden_layer_sizes) == 0
+        linear = dense and self.estimator._posterior().is_linear
         if linear and n_components > self.raw.n_features:
             raise ValueError(
                 f"n_components={n_components} is above n_features={self.raw.n_features}: a linear autoencoder has "
@@ -205,6 +203,9 @@ class Fitting:
 
     def run(self) -> None:
         """Train on all rows, from the start or from a copy of the model, and hand the result over."""
+        if self.raw.n_rows < TOO_FEW_ROWS and self.estimator.init == "random":
+            # Copies of a row would be in several folds; and a weight of two is a row given twice, to the last bit.
+            self.raw = self.raw.merged()
         again = self.model is not None
         together, n_init = self._trains_together(), 1 if again else self.estimator.n_init
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
@@ -305,8 +306,12 @@ class Fitting:
         )
 
     def _step_flops(self, model: Autoencoder) -> float:
-        """Operations of a training step: two a weight forwards, four backwards."""
-        return 6.0 * self.batch_size * sum(parameter.numel() for parameter in model.parameters())
+        """Operations of a training step: two a product forwards, four backwards."""
+        n_products = sum(parameter.numel() for parameter in model.parameters())
+        if hasattr(self.network, "n_products"):
+            # Convolutions use a weight many times.
+            n_products = max(n_products, self.network.n_products(self.raw.n_features))
+        return 6.0 * self.batch_size * n_products
 
     def _rows(self, raw: RawRows, model: Autoencoder) -> Rows:
         return Rows(raw, model.prepare_for_training, self.device)

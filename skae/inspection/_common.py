@@ -22,8 +22,10 @@ def import_pyplot(caller: str) -> Any:
 
 
 def dense(X) -> np.ndarray:
-    """X as a 2-d array of floats; NaN stays."""
+    """X as a 2-d array of floats, a row an image; NaN stays."""
     array = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
+    if array.ndim > 2:
+        array = array.reshape(len(array), -1)
     if array.ndim != 2:
         raise ValueError(f"Expected a 2-d array, got one of shape {array.shape}.")
     return array

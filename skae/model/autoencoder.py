@@ -61,7 +61,8 @@ class Autoencoder(nn.Module):
         self._float64: list[Autoencoder] = []
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
-        self.code_unit = float(columns.spread) if shortcut and not posterior.variational else 1.0
+        as_pca = shortcut and posterior.is_linear and not posterior.variational
+        self.code_unit = float(columns.spread) if as_pca else 1.0
 
     def _build(self, shortcut: bool) -> None:
         p, d = self.n_features, self.n_components
@@ -75,6 +76,7 @@ class Autoencoder(nn.Module):
             if getattr(self.network, "tied", False) and not self.posterior.variational:
                 decoder.linear.tie(encoder.linear)
         self.encoder, self.decoder = encoder, decoder
+        self.has_memory = getattr(self.network, "has_memory", False)
         spread = float(self.scaling.columns.spread)
         self._learnt = nn.ParameterDict()
         for name, (value, learnt) in self.likelihood.extras(p, self.posterior.variational, spread).items():
@@ -141,9 +143,14 @@ class Autoencoder(nn.Module):
         known = torch.ones_like(rows) if observed is None else observed
         return known if corrupted.changed is None else known * ~corrupted.changed
 
-    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The encoder's output for standardised rows."""
-        return self.encoder(x if condition is None else torch.cat([x, condition], dim=1))
+    def encode(self, x: Tensor, condition: Tensor | None = None, *memory: list[Tensor]) -> Tensor:
+        """The encoder's output for standardised rows; `memory` is for the decoder of the same rows."""
+        return self.encoder(self.encoder_input(x, condition), *memory)
+
+    @staticmethod
+    def encoder_input(x: Tensor, condition: Tensor | None) -> Tensor:
+        """Standardised rows and what the encoder is told beside them."""
+        return x if condition is None else torch.cat([x, condition], dim=1)
 
     def in_float64(self) -> Autoencoder:
         """A copy in double precision, made once."""

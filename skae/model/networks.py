@@ -32,6 +32,12 @@ def reset_parts(parts: Iterable[nn.Module], generator: torch.Generator) -> None:
             waiting.extend(part.children())
 
 
+def first_bound(n_in: float, n_out: float, activation: str) -> float:
+    """Bound of uniform first weights: He's scale before rectifying units, Glorot's before others."""
+    rectifying = activation in ("relu", "gelu", "silu", "elu")
+    return (6.0 / n_in) ** 0.5 if rectifying else (6.0 / (n_in + n_out)) ** 0.5
+
+
 class Linear(nn.Module):
     """An affine map x Wᵀ + b whose first weights come from a private generator.
 
@@ -49,8 +55,7 @@ class Linear(nn.Module):
     def reset(self, generator: torch.Generator, activation: str = "identity") -> None:
         """Draw weights: He's scale before rectifying units, Glorot's before others."""
         n_out, n_in = self.matrix().shape
-        rectifying = activation in ("relu", "gelu", "silu", "elu")
-        bound = (6.0 / n_in) ** 0.5 if rectifying else (6.0 / (n_in + n_out)) ** 0.5
+        bound = first_bound(n_in, n_out, activation)
         with torch.no_grad():
             if not self._other:
                 self.weight.uniform_(-bound, bound, generator=generator)
@@ -128,6 +133,14 @@ class Dense(nn.Module):
                 if self.dropout is not None:
                     x = self.dropout(x)
         return x
+
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """The activations of the hidden layers, without dropout."""
+        made = []
+        for layer in self.layers[:-1]:
+            x = ACTIVATIONS[self.activation](layer(x))
+            made.append(x)
+        return made
 
 
 class TiedDense(nn.Module):
@@ -234,6 +247,18 @@ class DenseNetwork(BaseEstimator):
             return TiedDense(encoder, n_in, n_out, self.dropout)
         return Dense((n_in, *reversed(self.hidden_layer_sizes), n_out), self.activation, self.dropout)
 
+    # What a fit asks of a network ------------------------------------------------------------
+
+    @property
+    def width(self) -> int | None:
+        """Units of the widest hidden layer: what the first learning rate depends on."""
+        return max(self.hidden_layer_sizes, default=None)
+
+    def n_products(self, n_features: int) -> int:
+        """Multiplications of a row on its way through both networks, without those of the code's layers."""
+        widths = (n_features, *self.hidden_layer_sizes)
+        return 2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+
 
 class Shortcut(nn.Module):
     """A linear path beside a network: A x + a + out_scale · network(in_scale · x).
@@ -266,9 +291,13 @@ class Shortcut(nn.Module):
         """Draw new weights."""
         reset_parts([part for part in (self.linear, self.network) if part is not None], generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map rows of shape (n_rows, n_in) to (n_rows, n_out)."""
+    def forward(self, x: Tensor, *memory: list[Tensor]) -> Tensor:
+        """Map rows of shape (n_rows, n_in) to (n_rows, n_out); the network alone knows what to do with `memory`."""
         straight = self.linear(x if self.n_linear == x.shape[1] else x[:, : self.n_linear])
         if self.network is None:
             return straight
-        return straight + self.network(x * self.in_scale) * self.out_scale
+        return straight + self.network(x * self.in_scale, *memory) * self.out_scale
+
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """The activations of the network's hidden layers, without dropout."""
+        return [] if self.network is None else self.network.hidden(x * self.in_scale)

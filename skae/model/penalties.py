@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
@@ -130,27 +129,3 @@ class GaussianCode(Penalty):
     def code_slope(self, step: Step) -> Tensor:
         """The derivative with respect to the code."""
         return step.code
-
-
-class Contraction(Penalty):
-    """An insensitive code, ‖∂f/∂x‖²_F, estimated by one random projection (Hutchinson).
-
-    Parameters
-    ----------
-    weight : float, default=0.1
-
-    References
-    ----------
-    Rifai et al., "Contractive auto-encoders", ICML 2011, equation 2.
-    """
-
-    def __init__(self, weight=0.1):
-        self.weight = weight
-
-    def __call__(self, step: Step) -> Tensor:
-        """An unbiased estimate of each row's squared Frobenius norm of the encoder's Jacobian."""
-        direction = torch.randn(
-            step.code.shape, generator=step.generator, device=step.code.device, dtype=step.code.dtype
-        )
-        _, pull = torch.func.vjp(step.encoder_function, step.seen)
-        return pull(direction)[0].square().sum(1)

@@ -12,11 +12,31 @@ from torch import Tensor
 if TYPE_CHECKING:
     from skae.model.step import Step
 
+# Of the encoder's output; not in place, because penalties may read what was before.
+CODE_ACTIVATIONS = {"identity": lambda x: x, "relu": torch.relu, "logistic": torch.sigmoid}
+
 
 class Point(BaseEstimator):
-    """The code is the encoder's output: a plain autoencoder."""
+    """The code is the encoder's output, or a bent one: a plain autoencoder.
+
+    Parameters
+    ----------
+    activation : {"identity", "relu", "logistic"}
+        What bends the encoder's output to the code.
+    start : float
+        Mean of a logistic code before training, in (0, 1).
+    """
 
     variational = False
+
+    def __init__(self, activation="identity", *, start=0.5):
+        self.activation = activation
+        self.start = start
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the code is linear in the encoder's output."""
+        return self.activation == "identity"
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder says about a code."""
@@ -24,19 +44,92 @@ class Point(BaseEstimator):
 
     def mean(self, encoded: Tensor) -> Tensor:
         """The code."""
-        return encoded
+        if self.activation == "logistic" and self.start != 0.5:
+            encoded = encoded + math.log(self.start / (1 - self.start))
+        return CODE_ACTIVATIONS[self.activation](encoded)
 
-    def sample(self, encoded: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
         """The code that is decoded while training."""
-        return encoded
+        return self.mean(encoded)
 
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
         """Whether PCA minimises a linear model's loss: it does, if that is squared error alone."""
-        return not learnt_scale
+        return not learnt_scale and self.is_linear
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """What is minimised, by name, each of shape (n_rows,)."""
         return {"negative_log_likelihood": -step.log_likelihood}
+
+
+class TopK(Point):
+    """The k largest of the encoder's outputs, and zero elsewhere; the gradient flows through the kept alone.
+
+    Parameters
+    ----------
+    k : int or "auto"
+        Units that are kept; "auto" is a tenth of them, at least one.
+    alpha : float
+        Outside of training, round(α·k) units are kept.
+    batch : bool
+        Whether training keeps the n·k largest of a batch's n rows, so that some rows have more
+        units and some fewer [2]_. Otherwise each row has k.
+    annealing : float
+        Share of the training over which k falls from all units.
+
+    References
+    ----------
+    .. [1] Makhzani and Frey, "k-sparse autoencoders", ICLR 2014, algorithm 1.
+    .. [2] Bussmann, Leask and Nanda, "BatchTopK sparse autoencoders", 2024.
+    """
+
+    is_linear = False
+
+    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0):
+        self.k = k
+        self.alpha = alpha
+        self.batch = batch
+        self.annealing = annealing
+
+    def n_outputs(self, n_components: int) -> int:
+        """How many numbers the encoder says about a code; raises ValueError where k is above it."""
+        if self.k != "auto" and self.k > n_components:
+            raise ValueError(f"k={self.k} is above the number of units, n_components={n_components}: lower k.")
+        return n_components
+
+    def n_kept(self, n_components: int, progress: float | Tensor = 1.0) -> int | Tensor:
+        """k after a share `progress` of the training."""
+        k = max(1, n_components // 10) if self.k == "auto" else int(self.k)
+        if self.annealing <= 0:
+            return k
+        share = progress / self.annealing
+        if isinstance(share, Tensor):
+            return n_components - share.clamp_max(1.0) * (n_components - k)
+        return round(n_components - min(1.0, share) * (n_components - k))
+
+    def mean(self, encoded: Tensor) -> Tensor:
+        """The code outside of training: the round(α·k) largest outputs of each row."""
+        d = encoded.shape[1]
+        return largest(encoded, min(d, max(1, round(self.alpha * self.n_kept(d)))))
+
+    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
+        """The code that is decoded while training."""
+        k = self.n_kept(encoded.shape[1], progress)
+        if not self.batch:
+            return largest(encoded, k)
+        return largest(encoded.reshape(1, -1), k * len(encoded)).view_as(encoded)
+
+    def is_solved_by_pca(self, learnt_scale: bool) -> bool:
+        """Whether PCA minimises a linear model's loss: it does not."""
+        return False
+
+
+def largest(values: Tensor, k: int | Tensor) -> Tensor:
+    """The k largest entries of each row, zero elsewhere; k may be a tensor, so that a captured step can change it."""
+    if isinstance(k, Tensor):
+        rank = values.detach().argsort(1, descending=True).argsort(1)
+        return values * (rank < k.round())
+    kept, index = values.topk(k, dim=1, sorted=False)
+    return torch.zeros_like(values).scatter(1, index, kept)
 
 
 class DiagonalGaussian(BaseEstimator):
@@ -64,7 +157,7 @@ class DiagonalGaussian(BaseEstimator):
     .. [4] Kingma et al., "Improved variational inference with inverse autoregressive flow", NIPS 2016.
     """
 
-    variational = True
+    variational, is_linear = True, True
 
     def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1):
         self.beta = beta
@@ -84,7 +177,7 @@ class DiagonalGaussian(BaseEstimator):
         """log σ², bounded so that neither σ nor 1/σ overflows."""
         return encoded[:, encoded.shape[1] // 2 :].clamp(-30.0, 20.0)
 
-    def sample(self, encoded: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
         """z = μ + σ·ε, of shape (n_rows, n_components), or (n_samples, n_rows, n_components)."""
         mean, log_variance = self.mean(encoded), self.log_variance(encoded)
         k = self.n_importance_samples

@@ -25,6 +25,8 @@ class Step:
         Standardised rows, and rows in the units of the likelihood (or a function that makes them).
     observed : Tensor of shape (n_rows, n_features) or None
         Zero where an entry was NaN: such entries count in no term.
+    weight : Tensor of shape (n_rows,) or None
+        Weights of the rows, for terms that average over the batch.
     generator : torch.Generator or None
         Without one, nothing is random: no corruption, and the posterior's mean as the sample.
     progress : float
@@ -38,12 +40,15 @@ class Step:
         target: Tensor | Callable[[], Tensor],
         observed: Tensor | None = None,
         *,
+        weight: Tensor | None = None,
         generator: torch.Generator | None = None,
         progress: float = 1.0,
     ):
-        self.model, self.input, self.observed = model, input, observed
+        self.model, self.input, self.observed, self.weight = model, input, observed, weight
         self._target = target
         self.generator, self.progress = generator, progress
+        # What the encoder tells the decoder beside the code, where the network is of that kind.
+        self._memory: tuple[list[Tensor], ...] = ([],) if model.has_memory else ()
 
     @cached_property
     def target(self) -> Tensor:
@@ -83,12 +88,23 @@ class Step:
     @cached_property
     def encoded(self) -> Tensor:
         """The encoder's output, the parameters of the posterior."""
-        return self.model.encode(self.seen, self.condition)
+        return self.model.encode(self.seen, self.condition, *self._memory)
 
     @cached_property
     def code(self) -> Tensor:
         """The posterior's mean, of shape (n_rows, n_components)."""
         return self.model.posterior.mean(self.encoded)
+
+    @cached_property
+    def hidden(self) -> list[Tensor]:
+        """The activations of the encoder's hidden layers, without dropout, each of shape (n_rows, n_units)."""
+        return self.model.encoder.hidden(self.model.encoder_input(self.seen, self.condition))
+
+    def batch_mean(self, values: Tensor) -> Tensor:
+        """The weighted mean over the rows of values of shape (n_rows, n_units)."""
+        if self.weight is None:
+            return values.mean(0)
+        return self.weight @ values / self.weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
     @cached_property
     def departure(self) -> Tensor:
@@ -101,7 +117,9 @@ class Step:
     @cached_property
     def sample(self) -> Tensor:
         """What is decoded: a draw from the posterior while training, its mean otherwise."""
-        return self.code if self.generator is None else self.model.posterior.sample(self.encoded, self.generator)
+        if self.generator is None:
+            return self.code
+        return self.model.posterior.sample(self.encoded, self.generator, self.progress)
 
     @cached_property
     def eta(self) -> Tensor:
@@ -116,8 +134,8 @@ class Step:
     def decode(self, sample: Tensor) -> Tensor:
         """The decoder's output for codes of shape (n_rows, d) or (n_samples, n_rows, d)."""
         if sample.ndim == 2:
-            return self.model.decoder(sample)
-        return self.model.decoder(sample.flatten(0, 1)).unflatten(0, sample.shape[:2])
+            return self.model.decoder(sample, *self._memory)
+        return self.model.decoder(sample.flatten(0, 1), *self._memory).unflatten(0, sample.shape[:2])
 
     def log_likelihood_of(self, eta: Tensor) -> Tensor:
         """log p(x | z) of each row for decoder outputs of shape (..., n_rows, n_features)."""

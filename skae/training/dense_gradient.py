@@ -145,7 +145,7 @@ class DenseGradient:
 def _is_plain_posterior(posterior) -> bool:
     if type(posterior) is DiagonalGaussian:
         return posterior.n_importance_samples == 1 and posterior.free_bits == 0
-    return type(posterior) is Point
+    return type(posterior) is Point and posterior.activation == "identity"
 
 
 def _is_plain(network: torch.nn.Module) -> bool:

@@ -76,17 +76,25 @@ def seeded_global_generator(generator: torch.Generator) -> Iterator[None]:
 
 @contextlib.contextmanager
 def matrix_precision(device: torch.device, precision: str) -> Iterator[None]:
-    """Let float32 matrix products on a GPU round their factors to TF32, where that is asked for."""
+    """Let float32 products on a GPU round their factors to TF32, where that is asked for.
+
+    Convolutions there round by default, and add in an order that is another each time: neither
+    happens inside unasked.
+    """
     if device.type != "cuda":
         yield
         return
-    backend = torch.backends.cuda.matmul
-    before = backend.fp32_precision
-    backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    backends, cudnn = (torch.backends.cuda.matmul, torch.backends.cudnn.conv), torch.backends.cudnn
+    before, deterministic = [backend.fp32_precision for backend in backends], cudnn.deterministic
+    for backend in backends:
+        backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    cudnn.deterministic = True
     try:
         yield
     finally:
-        backend.fp32_precision = before
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+        cudnn.deterministic = deterministic
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

@@ -185,7 +185,7 @@ class Trainer:
             for batch in rows.epoch(self.plan.batch_size):
                 for index, model in enumerate(self.models):
                     one = self._of(batch, index)
-                    step = Step(model, one.input, one.target, one.observed, generator=self.generator)
+                    step = Step(model, one.input, one.target, one.observed, weight=one.weight, generator=self.generator)
                     self._add_terms(step.terms, "", one.weight, index)
         self._record(rows)
 
@@ -258,6 +258,7 @@ class Trainer:
                 batch.input,
                 batch.target,
                 batch.observed,
+                weight=weight,
                 generator=self.generator,
                 progress=self.progress,
             )
@@ -372,7 +373,7 @@ def row_losses(model: Autoencoder, rows: Rows, batch_size: int) -> tuple[Tensor,
     generator = torch.Generator(device=rows.device).manual_seed(0) if random else None
     losses, weights = [], []
     for batch in rows.epoch(max(batch_size, 1024)):
-        step = Step(model, batch.input, batch.target, batch.observed, generator=generator)
+        step = Step(model, batch.input, batch.target, batch.observed, weight=batch.weight, generator=generator)
         losses.append(sum(step.terms.values()))
         weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight)
     model.train()

@@ -1,0 +1,306 @@
+"""ConvAE."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.conv_network import DOWN, UP, ConvNetwork
+from skae.model.corruptions import CORRUPTIONS, Corruption
+from skae.model.penalties import Anchor
+
+
+class ConvAE(BaseAutoencoder):
+    r"""Convolutional autoencoder: for rows that are images or signals.
+
+    .. math:: \min \frac1n \sum_i -\log p(x_i \mid z_i), \quad z_i = f(x_i)
+
+    f and the decoder are stacks of convolutions: the same small kernel at every place, so that few
+    weights learn what neighbouring pixels have in common. See `ConvNetwork`, which works in every
+    other class as well: ``VAE(network=ConvNetwork((28, 28)))``.
+
+    `fit`, `partial_fit`, `transform`, `reconstruct`, `score_samples` and `score` take images of
+    shape (n_samples, height, width) or (n_samples, channels, height, width) as well as rows of
+    shape (n_samples, n_features), which hold each image in C order. `reconstruct` and
+    `inverse_transform` return images if `fit` saw images, and rows if it saw rows.
+
+    Parameters
+    ----------
+    n_components : int, float or "auto", default="auto"
+        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
+        components with more than the mean variance. It may be above the number of features.
+    image_shape : tuple of int or "auto", default="auto"
+        (length,), (height, width) or (channels, height, width) of a row. "auto" takes it from X
+        where X holds images; of rows it makes square images where the number of features is a
+        square number, and signals of shape (n_features,) otherwise.
+    channels : tuple of int, default=(16, 32)
+        Channels after each convolution of the encoder, each of which halves the image; the decoder
+        has them in reverse order.
+    kernel_size : int, default=3
+        Height and width of the kernels. An odd one fits images of any size.
+    down : {"stride", "max", "average"}, default="stride"
+        How the encoder halves the image: strided convolutions, which are the fastest, or the
+        maximum or mean of 2 x 2 pixels after a convolution.
+    up : {"transposed", "unpool", "upsample"}, default="transposed"
+        How the decoder doubles it: transposed convolutions, which are the fastest; with
+        ``down="max"``, unpooling to where the maxima stood; or each pixel repeated, followed by a
+        convolution.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "gelu".
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+        What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
+        values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts.
+    init : {"pca", "random"}, default="pca"
+        "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
+        the first loss is PCA's. "random" has no linear path.
+    n_init : int, default=1
+        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
+        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
+        none.
+    corruption : str, Corruption, callable or None, default=None
+        "gaussian", "masking", "salt_and_pepper", "swap", a part, or a function of rows: what is
+        done to a row before the encoder sees it while training; see `DenoisingAE`.
+    penalties : list of Penalty or "auto", default="auto"
+        Penalties beside the likelihood. "auto" is `Anchor()` with `init="pca"`: the code stays near
+        PCA's unless leaving it earns a smaller error. An empty list has none, for the smallest
+        error.
+    max_iter : int or "auto", default="auto"
+        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch.
+    learning_rate : float or "auto", default="auto"
+        First learning rate; "auto" is the optimizer's own: for "adamw", 0.05 over the root of the
+        most channels, between 0.001 and 0.01.
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
+        How the loss is minimised.
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out rows decide when to stop.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
+        network is large enough to be faster there.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is random; an int makes refits identical.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    model_ : Autoencoder
+        The trained torch module.
+    n_components_ : int
+        Size of the code.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_ : list of float
+        Mean loss of each epoch; of the start, where it was kept.
+    validation_loss_curve_, validation_epochs_ : list
+        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
+    loss_terms_ : dict of list of float
+        The loss by term.
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        Share of the variance of PCA's components, where the fit started.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has string column names.
+    image_shape_ : tuple of int
+        The image shape that was used.
+    row_shape_ : tuple of int
+        Shape of a row of X as `fit` saw it, and of what `reconstruct` and `inverse_transform` return.
+
+    See Also
+    --------
+    ConvNetwork : The network, for use in the other classes.
+    AutoencoderTransformer : With a dense network.
+
+    Notes
+    -----
+    With ``up="unpool"``, `reconstruct` knows the positions of the maxima in X beside its code;
+    `inverse_transform`, which has only the code, puts them at the first pixel of each window.
+
+    References
+    ----------
+    Masci, Meier, Cireşan and Schmidhuber, "Stacked convolutional auto-encoders for hierarchical
+    feature extraction", ICANN 2011.
+
+    Examples
+    --------
+    >>> from skae import ConvAE
+    >>> from sklearn.datasets import load_digits
+    >>> images = load_digits().images
+    >>> ae = ConvAE(5, channels=(8, 16), max_iter=2, random_state=0).fit(images)
+    >>> ae.image_shape_
+    (8, 8)
+    >>> ae.reconstruct(images).shape
+    (1797, 8, 8)
+    """
+
+    image_shape_: tuple[int, ...]
+
+    _parameter_constraints = {
+        name: BaseAutoencoder._parameter_constraints[name]
+        for name in BaseAutoencoder._parameter_constraints
+        if name not in ("hidden_layer_sizes", "network")
+    } | {
+        "image_shape": ["array-like", StrOptions({"auto"})],
+        "channels": ["array-like"],
+        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "down": [StrOptions(set(DOWN))],
+        "up": [StrOptions(set(UP))],
+        "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
+        "penalties": ["array-like", StrOptions({"auto"})],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        image_shape="auto",
+        channels=(16, 32),
+        kernel_size=3,
+        down="stride",
+        up="transposed",
+        activation="auto",
+        likelihood="gaussian",
+        init="pca",
+        n_init=1,
+        corruption=None,
+        penalties="auto",
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.image_shape = image_shape
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.down = down
+        self.up = up
+        self.activation = activation
+        self.likelihood = likelihood
+        self.init = init
+        self.n_init = n_init
+        self.corruption = corruption
+        self.penalties = penalties
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _network_part(self):
+        activation = "gelu" if self.activation == "auto" else self.activation
+        return ConvNetwork(
+            self.image_shape_,
+            tuple(self.channels),
+            self.kernel_size,
+            down=self.down,
+            up=self.up,
+            activation=activation,
+        )
+
+    def _corruption_part(self):
+        return self.corruption
+
+    def _penalty_parts(self):
+        if isinstance(self.penalties, str):
+            return [Anchor()] if self.init == "pca" else []
+        return list(self.penalties)
+
+    # Images ----------------------------------------------------------------------------------
+
+    def _validate(self, X, *, reset: bool):
+        """Check X, images as rows."""
+        shape = tuple(getattr(X, "shape", ()))[1:]
+        if len(shape) not in (2, 3):
+            checked = super()._validate(X, reset=reset)
+            shape = (self.n_features_in_,)
+        else:
+            if not reset and _without_ones(shape) != _without_ones(self.image_shape_):
+                raise ValueError(
+                    f"X has images of shape {shape}, but {type(self).__name__} was fitted to images of shape "
+                    f"{self.image_shape_}."
+                )
+            checked = super()._validate(X.reshape(len(X), math.prod(shape)), reset=reset)
+        if reset:
+            self.row_shape_ = shape
+        return checked
+
+    def _raw_rows(self, X, sample_weight, *, reset: bool):
+        raw = super()._raw_rows(X, sample_weight, reset=reset)
+        self.image_shape_ = self._image_shape(self.row_shape_)
+        return raw
+
+    def _image_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of an image, for rows of shape `shape`."""
+        if isinstance(self.image_shape, str):
+            side = math.isqrt(self.n_features_in_)
+            return (side, side) if len(shape) == 1 and 1 < side == self.n_features_in_ / side else shape
+        given = tuple(int(size) for size in self.image_shape)
+        if math.prod(given) != self.n_features_in_:
+            raise ValueError(
+                f"image_shape={given} has {math.prod(given)} numbers, but X has {self.n_features_in_} features a row; "
+                "pass the shape of one image: (length,), (height, width) or (channels, height, width)."
+            )
+        if len(shape) > 1 and _without_ones(shape) != _without_ones(given):
+            raise ValueError(f"image_shape={given}, but X has images of shape {shape}; use image_shape='auto'.")
+        return given
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, *row_shape_)
+            Expected images, or rows if `fit` saw rows, in the units of the training data.
+        """
+        return self._as_seen(super().inverse_transform(X))
+
+    def reconstruct(self, X):
+        """Encode and decode X; entries that are NaN come back filled.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or array of images
+            Rows or images.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, *row_shape_)
+            Expected images, or rows if `fit` saw rows, in the units of X.
+        """
+        return self._as_seen(super().reconstruct(X))
+
+    def _as_seen(self, rows):
+        return rows.reshape(len(rows), *self.row_shape_)
+
+    def __sklearn_tags__(self):
+        """Images beside rows."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape in which a gray image is the same with and without its one channel."""
+    return tuple(size for size in shape if size > 1)
