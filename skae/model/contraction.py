@@ -93,10 +93,9 @@ class Contraction(Penalty):
 
     Examples
     --------
-    >>> from skae import AutoencoderTransformer, Contraction
-    >>> AutoencoderTransformer(2, penalties=[Contraction(0.5, estimator="exact")])
-    AutoencoderTransformer(n_components=2,
-                           penalties=[Contraction(estimator='exact', weight=0.5)])
+    >>> from skae import Contraction
+    >>> Contraction(0.5, estimator="exact")
+    Contraction(estimator='exact', weight=0.5)
     """
 
     def __init__(self, weight=0.1, *, estimator="hutchinson", second_order=0.0, noise_scale=0.1):

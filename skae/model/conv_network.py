@@ -28,7 +28,7 @@ class ConvNetwork(BaseEstimator):
     ----------
     image_shape : tuple of int
         (length,), (height, width) or (channels, height, width) of a row, which holds the numbers in
-        C order: a column of the image after the other, then a line after the other.
+        C order: the first line of the first channel from left to right, then the next line.
     channels : tuple of int, default=(16, 32)
         Channels after each convolution of the encoder; the decoder has them in reverse order. Two
         layers suffice for images of up to some thirty pixels; take one more each time the image is

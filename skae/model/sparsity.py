@@ -59,10 +59,9 @@ class ActivationPenalty(Penalty):
 
     Examples
     --------
-    >>> from skae import ActivationPenalty, AutoencoderTransformer
-    >>> AutoencoderTransformer(2, penalties=[ActivationPenalty("l1", 0.1)])
-    AutoencoderTransformer(n_components=2,
-                           penalties=[ActivationPenalty(kind='l1', weight=0.1)])
+    >>> from skae import ActivationPenalty
+    >>> ActivationPenalty("l1", 0.1)
+    ActivationPenalty(kind='l1', weight=0.1)
     """
 
     def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code"):
