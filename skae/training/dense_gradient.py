@@ -351,11 +351,7 @@ class _Pass:
         else:
             weighted, factor = departure, penalty.weight / self.n_rows
         self.tape.do(self.code_slope.add_, weighted, alpha=factor)
-        self.tape.do(self._add_product, penalty.name, weighted, departure, 0.5 * factor * self.n_rows)
-
-    def _add_product(self, name: str, a: Tensor, b: Tensor, factor: float) -> None:
-        n_models = len(self.models)
-        self.sums[name].baddbmm_(a.reshape(n_models, 1, -1), b.reshape(n_models, -1, 1), alpha=factor)
+        self.tape.add_dot(self.sums[penalty.name], weighted, departure, 0.5 * factor * self.n_rows)
 
     def _penalty(self, penalty) -> None:
         """A penalty of the code and its slope, model by model."""

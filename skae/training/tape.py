@@ -47,4 +47,11 @@ class Tape:
     def add_dot(self, total: Tensor, a: Tensor, b: Tensor, factor: float) -> None:
         """Record the addition of factor · Σ a·b of each model to `total`, of shape (n_models, 1, 1)."""
         n_models = len(total)
-        self.do(total.baddbmm_, a.view(n_models, 1, -1), b.view(n_models, -1, 1), alpha=factor)
+
+        def add(a: Tensor, b: Tensor) -> None:
+            total.baddbmm_(a.reshape(n_models, 1, -1), b.reshape(n_models, -1, 1), alpha=factor)
+
+        if a.is_contiguous() and b.is_contiguous():
+            self.do(total.baddbmm_, a.view(n_models, 1, -1), b.view(n_models, -1, 1), alpha=factor)
+        else:
+            self.do(add, a, b)
