@@ -27,13 +27,13 @@ def test_log_ratio_is_that_of_torch_distributions():
     encoded, q = _encoded()
     sample = q.sample((4,))
     expected = (Normal(0.0, 1.0).log_prob(sample) - q.log_prob(sample)).sum(-1)
-    torch.testing.assert_close(DiagonalGaussian().log_ratio(encoded, sample), expected)
+    torch.testing.assert_close(DiagonalGaussian().log_ratio(encoded, sample, None), expected)
 
 
 def test_minus_the_mean_log_ratio_is_the_kl():
     encoded, _ = _encoded(n=1)
     posterior = DiagonalGaussian(n_importance_samples=100_000)
-    ratio = posterior.log_ratio(encoded, posterior.sample(encoded, generator()))
+    ratio = posterior.log_ratio(encoded, posterior.sample(encoded, generator()), None)
     error = 5 * float(ratio.std()) / 100_000**0.5
     assert float(-ratio.mean()) == pytest.approx(float(posterior.kl_divergence(encoded).sum()), abs=error)
 

@@ -237,7 +237,7 @@ class VAE(BaseAutoencoder):
             for draws in noise.to(encoded).split(draws_at_once):
                 sample = step.code + scale * draws
                 log_joint = step.log_likelihood_of(step.decode(sample))
-                logs.append(log_joint + posterior.log_ratio(encoded, sample))
+                logs.append(log_joint + posterior.log_ratio(encoded, sample, model))
             return torch.logsumexp(torch.cat(logs), dim=0) - math.log(n_samples)
 
         # A few rows at a time, so that their draws share a chunk.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,12 +10,15 @@ from torch import Tensor, nn
 
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
+from skae.model.model import Model, Objective
 from skae.model.networks import Dense, Shortcut, reset_parts
 from skae.model.penalties import Penalty
+from skae.model.posteriors import Posterior
 from skae.model.scaling import Columns, Scaling
+from skae.model.step import Step
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Model):
     """Encoder, decoder, critics and the constants of a fit.
 
     Parameters
@@ -37,7 +39,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         network: BaseEstimator,
-        posterior: BaseEstimator,
+        posterior: Posterior,
         likelihood: Likelihood,
         columns: Columns,
         n_components: int,
@@ -49,16 +51,12 @@ class Autoencoder(nn.Module):
         shortcut: bool = True,
     ):
         super().__init__()
-        self._recipe = dict(locals())
-        for name in ("self", "__class__"):
-            self._recipe.pop(name, None)
+        self._remember(locals())
         self.network, self.posterior, self.likelihood = network, posterior, likelihood
         self.corruption, self.penalties = corruption, list(penalties)
         self.conditioning, self.emphasis = conditioning, emphasis
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
-        # In a list, so that it is not a part of this module.
-        self._float64: list[Autoencoder] = []
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
         as_pca = shortcut and posterior.is_linear and not posterior.variational
@@ -87,6 +85,7 @@ class Autoencoder(nn.Module):
         # Brings a Gaussian likelihood of fixed scale to the size of one entry's variance.
         fixed = self._buffers.get("_fixed_log_scale")
         self.loss_scale = 1.0 if fixed is None else float(torch.exp(2 * fixed.double()))
+        self.code_module = self.posterior.build(self)
         jacobian = self.scaling.log_jacobian()
         self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
         self.log_jacobian_sum = float(jacobian.sum())
@@ -106,6 +105,35 @@ class Autoencoder(nn.Module):
         """The likelihood's numbers beside the decoder's output, by name."""
         fixed = {name.removeprefix("_fixed_"): b for name, b in self._buffers.items() if name.startswith("_fixed_")}
         return {**fixed, **self._learnt}
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The parts that are worth compiling."""
+        return [self.encoder, self.decoder]
+
+    @property
+    def is_random(self) -> bool:  # type: ignore[override]
+        """Whether the loss of a row depends on chance."""
+        return self.corruption is not None or self.posterior.is_random or bool(self.penalties)
+
+    def objectives(self) -> list[Objective]:
+        """The autoencoder's, and one for each penalty that has a critic."""
+        made = [Objective("", self.main_parameters(), lambda step: step.terms, self.loss_scale)]
+        for penalty, critic, has_critic in zip(self.penalties, self.critics, self.has_critic, strict=True):
+            if has_critic:
+                name = f"{penalty.name}_critic_"
+                made.append(
+                    Objective(name, list(critic.parameters()), penalty.critic_terms, repeats=penalty.critic_steps)
+                )
+        return made
+
+    def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
+        """One batch in the model."""
+        return Step(self, input, target, observed, **options)
+
+    def code_of(self, encoded: Tensor) -> Tensor:
+        """The code that the encoder's output stands for, of shape (n_rows, n_components)."""
+        return self.posterior.mean(encoded, self.code_module)
 
     def main_parameters(self) -> list[nn.Parameter]:
         """All parameters that are trained but the critics'."""
@@ -151,30 +179,3 @@ class Autoencoder(nn.Module):
     def encoder_input(x: Tensor, condition: Tensor | None) -> Tensor:
         """Standardised rows and what the encoder is told beside them."""
         return x if condition is None else torch.cat([x, condition], dim=1)
-
-    def in_float64(self) -> Autoencoder:
-        """A copy in double precision, made once."""
-        if not self._float64:
-            self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
-        return self._float64[0]
-
-    def forget_float64(self) -> None:
-        """Drop the copy: the weights have changed."""
-        self._float64.clear()
-
-    def __getstate__(self) -> dict:
-        """The recipe and the weights as arrays: small, free of devices, and steady across versions."""
-        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
-        columns = tuple(c.cpu().numpy() for c in self.scaling.columns)
-        return {"recipe": {**self._recipe, "columns": columns}, "arrays": arrays, "training": self.training}
-
-    def __setstate__(self, state: dict) -> None:
-        columns = Columns(*(torch.from_numpy(c.copy()) for c in state["recipe"]["columns"]))
-        # Networks that a user wrote may draw their first weights from the global generator.
-        with torch.random.fork_rng(devices=[]):
-            Autoencoder.__init__(self, **{**state["recipe"], "columns": columns})
-        arrays = {name: torch.from_numpy(array.copy()) for name, array in state["arrays"].items()}
-        for name, tensor in self.state_dict().items():
-            tensor.data = tensor.data.to(arrays[name].dtype)
-        self.load_state_dict(arrays)
-        self.train(state["training"])

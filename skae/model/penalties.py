@@ -22,10 +22,13 @@ class Penalty(BaseEstimator):
     read nothing of the step but `code`, `departure` and `loss_scale`.
 
     A penalty with a critic returns a module from `critic` and that module's own loss from
-    `critic_terms`; the trainer then has a second player.
+    `critic_terms`, which may change nothing but the critic: the trainer then has a second player.
+    `step.critic(self)` is that module.
     """
 
     weight = 1.0
+    # Updates of the critic at each batch.
+    critic_steps = 1
 
     @property
     def name(self) -> str:

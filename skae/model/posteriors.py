@@ -7,58 +7,103 @@ from typing import TYPE_CHECKING
 
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor
+from torch import Tensor, nn
+
+from skae.model.networks import ACTIVATIONS
+from skae.model.priors import NormalPrior, Prior, as_prior
 
 if TYPE_CHECKING:
+    from skae.model.autoencoder import Autoencoder
     from skae.model.step import Step
 
 # Of the encoder's output; not in place, because penalties may read what was before.
-CODE_ACTIVATIONS = {"identity": lambda x: x, "relu": torch.relu, "logistic": torch.sigmoid}
+CODE_ACTIVATIONS = {**ACTIVATIONS, "relu": torch.relu}
 
 
-class Point(BaseEstimator):
+class Posterior(BaseEstimator):
+    """Base of the posteriors: what the encoder's output says of the code, and the terms of the loss.
+
+    A posterior that learns numbers of its own beside the networks returns a module that holds them
+    from `build`; its other methods are handed that module.
+
+    Attributes
+    ----------
+    variational : bool
+        Whether the encoder's output is a mean and a log-variance of each component.
+    is_linear : bool
+        Whether the code is linear in the encoder's output, so that it may start as PCA's.
+    is_random : bool
+        Whether `sample` draws.
+    n_start_rows : int
+        Training rows that `start_from_rows` wants.
+    """
+
+    variational, is_linear, is_random = False, False, False
+    n_start_rows = 0
+
+    def build(self, model: Autoencoder) -> nn.Module | None:
+        """What is learnt beside the networks; most posteriors have nothing."""
+        return None
+
+    def start_from_rows(self, model: Autoencoder, rows: Tensor, generator: torch.Generator) -> None:
+        """Set first values by standardised training rows of shape (n_start_rows or fewer, n_features)."""
+
+    def n_outputs(self, n_components: int) -> int:
+        """How many numbers the encoder says about a code."""
+        return n_components
+
+    def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
+        """The code."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        encoded: Tensor,
+        generator: torch.Generator,
+        progress: float | Tensor = 1.0,
+        module: nn.Module | None = None,
+    ) -> Tensor:
+        """The code that is decoded while training."""
+        return self.mean(encoded, module)
+
+    def is_solved_by_pca(self, learnt_scale: bool) -> bool:
+        """Whether PCA minimises a linear model's loss."""
+        return False
+
+    def terms(self, step: Step) -> dict[str, Tensor]:
+        """What is minimised, by name, each of shape (n_rows,)."""
+        return {"negative_log_likelihood": -step.log_likelihood}
+
+
+class Point(Posterior):
     """The code is the encoder's output, or a bent one: a plain autoencoder.
 
     Parameters
     ----------
-    activation : {"identity", "relu", "logistic"}
-        What bends the encoder's output to the code.
+    activation : {"identity", "relu", "logistic", ...}
+        What bends the encoder's output to the code: one of `ACTIVATIONS`.
     start : float
         Mean of a logistic code before training, in (0, 1).
     """
-
-    variational = False
 
     def __init__(self, activation="identity", *, start=0.5):
         self.activation = activation
         self.start = start
 
     @property
-    def is_linear(self) -> bool:
+    def is_linear(self) -> bool:  # type: ignore[override]
         """Whether the code is linear in the encoder's output."""
         return self.activation == "identity"
 
-    def n_outputs(self, n_components: int) -> int:
-        """How many numbers the encoder says about a code."""
-        return n_components
-
-    def mean(self, encoded: Tensor) -> Tensor:
+    def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """The code."""
         if self.activation == "logistic" and self.start != 0.5:
             encoded = encoded + math.log(self.start / (1 - self.start))
         return CODE_ACTIVATIONS[self.activation](encoded)
 
-    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
-        """The code that is decoded while training."""
-        return self.mean(encoded)
-
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
         """Whether PCA minimises a linear model's loss: it does, if that is squared error alone."""
         return not learnt_scale and self.is_linear
-
-    def terms(self, step: Step) -> dict[str, Tensor]:
-        """What is minimised, by name, each of shape (n_rows,)."""
-        return {"negative_log_likelihood": -step.log_likelihood}
 
 
 class TopK(Point):
@@ -106,12 +151,18 @@ class TopK(Point):
             return n_components - share.clamp_max(1.0) * (n_components - k)
         return round(n_components - min(1.0, share) * (n_components - k))
 
-    def mean(self, encoded: Tensor) -> Tensor:
+    def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """The code outside of training: the round(α·k) largest outputs of each row."""
         d = encoded.shape[1]
         return largest(encoded, min(d, max(1, round(self.alpha * self.n_kept(d)))))
 
-    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
+    def sample(
+        self,
+        encoded: Tensor,
+        generator: torch.Generator,
+        progress: float | Tensor = 1.0,
+        module: nn.Module | None = None,
+    ) -> Tensor:
         """The code that is decoded while training."""
         k = self.n_kept(encoded.shape[1], progress)
         if not self.batch:
@@ -132,8 +183,8 @@ def largest(values: Tensor, k: int | Tensor) -> Tensor:
     return torch.zeros_like(values).scatter(1, index, kept)
 
 
-class DiagonalGaussian(BaseEstimator):
-    r"""q(z | x) = N(μ(x), diag σ²(x)), with the standard normal prior.
+class DiagonalGaussian(Posterior):
+    r"""q(z | x) = N(μ(x), diag σ²(x)), and the prior p(z).
 
     One sample minimises −E log p(x | z) + β·KL(q ‖ p), equation 10 of [1]_; several minimise the
     importance-weighted bound, equation 8 of [2]_.
@@ -148,6 +199,8 @@ class DiagonalGaussian(BaseEstimator):
         Nats of each component's mean KL that cost nothing [4]_.
     n_importance_samples : int
         Samples a row while training.
+    prior : str, Prior or callable
+        p(z). The KL term of another one than "normal" is estimated by the sample that is decoded.
 
     References
     ----------
@@ -157,19 +210,46 @@ class DiagonalGaussian(BaseEstimator):
     .. [4] Kingma et al., "Improved variational inference with inverse autoregressive flow", NIPS 2016.
     """
 
-    variational, is_linear = True, True
+    variational, is_linear, is_random = True, True, True
 
-    def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1):
+    def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal"):
         self.beta = beta
         self.kl_warm_up = kl_warm_up
         self.free_bits = free_bits
         self.n_importance_samples = n_importance_samples
+        self.prior = prior
+
+    @property
+    def prior_part(self) -> Prior:
+        """The prior as a part."""
+        return as_prior(self.prior)
+
+    @property
+    def has_normal_prior(self) -> bool:
+        """Whether the KL term has its closed form."""
+        return type(self.prior_part) is NormalPrior
+
+    @property
+    def n_start_rows(self) -> int:  # type: ignore[override]
+        """Training rows that the prior wants to start from."""
+        return self.prior_part.n_start_rows
+
+    def build(self, model: Autoencoder) -> nn.Module | None:
+        """What the prior learns."""
+        self.prior_part.check(model.n_components)
+        if self.free_bits > 0 and not self.has_normal_prior:
+            raise ValueError(f"free_bits={self.free_bits!r} needs prior='normal', whose KL term has components.")
+        return self.prior_part.build(model)
+
+    def start_from_rows(self, model: Autoencoder, rows: Tensor, generator: torch.Generator) -> None:
+        """Let the prior set its first values."""
+        self.prior_part.start_from_rows(model, rows, generator)
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder says about a code: a mean and a log-variance each."""
         return 2 * n_components
 
-    def mean(self, encoded: Tensor) -> Tensor:
+    def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """μ, of shape (n_rows, n_components)."""
         return encoded[:, : encoded.shape[1] // 2]
 
@@ -177,7 +257,13 @@ class DiagonalGaussian(BaseEstimator):
         """log σ², bounded so that neither σ nor 1/σ overflows."""
         return encoded[:, encoded.shape[1] // 2 :].clamp(-30.0, 20.0)
 
-    def sample(self, encoded: Tensor, generator: torch.Generator, progress: float | Tensor = 1.0) -> Tensor:
+    def sample(
+        self,
+        encoded: Tensor,
+        generator: torch.Generator,
+        progress: float | Tensor = 1.0,
+        module: nn.Module | None = None,
+    ) -> Tensor:
         """z = μ + σ·ε, of shape (n_rows, n_components), or (n_samples, n_rows, n_components)."""
         mean, log_variance = self.mean(encoded), self.log_variance(encoded)
         k = self.n_importance_samples
@@ -190,15 +276,17 @@ class DiagonalGaussian(BaseEstimator):
         log_variance = self.log_variance(encoded)
         return 0.5 * (self.mean(encoded).square() + log_variance.exp() - log_variance - 1)
 
-    def log_ratio(self, encoded: Tensor, sample: Tensor) -> Tensor:
+    def log_ratio(self, encoded: Tensor, sample: Tensor, model: Autoencoder) -> Tensor:
         """log p(z) − log q(z | x), summed over the components."""
         mean, log_variance = self.mean(encoded), self.log_variance(encoded)
         log_q = -0.5 * ((sample - mean).square() * torch.exp(-log_variance) + log_variance)
-        return (-0.5 * sample.square() - log_q).sum(-1)
+        return self.prior_part.log_prob(sample, model) - log_q.sum(-1)
 
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
         """Whether probabilistic PCA maximises a linear model's bound: it does, if nothing bends it."""
-        return learnt_scale and (self.beta, self.kl_warm_up, self.free_bits) == (1.0, 0.0, 0.0)
+        return (
+            learnt_scale and self.has_normal_prior and (self.beta, self.kl_warm_up, self.free_bits) == (1.0, 0.0, 0.0)
+        )
 
     def weight(self, progress: float | Tensor) -> float | Tensor:
         """β after a share `progress` of the training."""
@@ -211,9 +299,12 @@ class DiagonalGaussian(BaseEstimator):
         """What is minimised, by name, each of shape (n_rows,)."""
         weight = self.weight(step.progress)
         if step.sample.ndim == 3:
-            log_weight = step.log_likelihood + weight * self.log_ratio(step.encoded, step.sample)
+            log_weight = step.log_likelihood + weight * self.log_ratio(step.encoded, step.sample, step.model)
             bound = torch.logsumexp(log_weight, dim=0) - math.log(len(log_weight))
             return {"negative_importance_weighted_bound": -bound}
+        if not self.has_normal_prior:
+            kl = -self.log_ratio(step.encoded, step.sample, step.model)
+            return {"negative_log_likelihood": -step.log_likelihood, "kl_divergence": weight * kl}
         kl = self.kl_divergence(step.encoded)
         if self.free_bits > 0:
             # The allowance is on the batch mean of a component, as in equation 15 of [4].

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skae.model.corruptions import Corrupted
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
+    from skae.model.penalties import Penalty
 
 
 class Step:
@@ -83,7 +84,7 @@ class Step:
 
     def encoder_function(self, x: Tensor) -> Tensor:
         """The code as a function of the rows seen, with this batch's condition."""
-        return self.model.posterior.mean(self.model.encode(x, self.condition))
+        return self.model.code_of(self.model.encode(x, self.condition))
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -93,12 +94,17 @@ class Step:
     @cached_property
     def code(self) -> Tensor:
         """The posterior's mean, of shape (n_rows, n_components)."""
-        return self.model.posterior.mean(self.encoded)
+        return self.model.code_of(self.encoded)
 
     @cached_property
     def hidden(self) -> list[Tensor]:
         """The activations of the encoder's hidden layers, without dropout, each of shape (n_rows, n_units)."""
         return self.model.encoder.hidden(self.model.encoder_input(self.seen, self.condition))
+
+    def critic(self, penalty: Penalty) -> nn.Module:
+        """The network that this penalty trains against the autoencoder."""
+        index = next(i for i, each in enumerate(self.model.penalties) if each is penalty)
+        return self.model.critics[index]
 
     def batch_mean(self, values: Tensor) -> Tensor:
         """The weighted mean over the rows of values of shape (n_rows, n_units)."""
@@ -112,14 +118,20 @@ class Step:
         linear = getattr(self.model.encoder, "linear", None)
         if linear is None:
             return torch.zeros_like(self.code)
-        return self.code - self.model.posterior.mean(linear(self.seen))
+        return self.code - self.model.code_of(linear(self.seen))
 
     @cached_property
     def sample(self) -> Tensor:
         """What is decoded: a draw from the posterior while training, its mean otherwise."""
         if self.generator is None:
             return self.code
-        return self.model.posterior.sample(self.encoded, self.generator, self.progress)
+        model = self.model
+        return model.posterior.sample(self.encoded, self.generator, self.progress, model.code_module)
+
+    @property
+    def one_sample(self) -> Tensor:
+        """What is decoded, of shape (n_rows, n_components): the first where there are several."""
+        return self.sample if self.sample.ndim == 2 else self.sample[0]
 
     @cached_property
     def eta(self) -> Tensor:

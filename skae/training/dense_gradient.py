@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson
+from skae.model.model import Model
 from skae.model.networks import Dense, Linear, Shortcut
 from skae.model.penalties import Anchor
 from skae.model.posteriors import DiagonalGaussian, Point
@@ -108,10 +109,11 @@ class DenseGradient:
         self._passes: dict[tuple, _Pass] = {}
 
     @staticmethod
-    def covers(model: Autoencoder, precision: str) -> bool:
+    def covers(model: Model, precision: str) -> bool:
         """Whether the model is one of those whose gradient is written out here."""
         return (
-            precision != "bfloat16"
+            isinstance(model, Autoencoder)
+            and precision != "bfloat16"
             and _is_plain_posterior(model.posterior)
             and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
@@ -144,7 +146,7 @@ class DenseGradient:
 
 def _is_plain_posterior(posterior) -> bool:
     if type(posterior) is DiagonalGaussian:
-        return posterior.n_importance_samples == 1 and posterior.free_bits == 0
+        return posterior.n_importance_samples == 1 and posterior.free_bits == 0 and posterior.has_normal_prior
     return type(posterior) is Point and posterior.activation == "identity"
 
 

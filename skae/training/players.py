@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from skae.model.autoencoder import Autoencoder
-from skae.model.step import Step
+from skae.model.model import Model, Objective
 from skae.training.optimizers import FlatParameters, FusedAdamW, Optimizer
 
 
@@ -17,33 +16,26 @@ class Player:
 
     Parameters
     ----------
-    name : str
-        Goes before the names of the terms in the loss curves; empty for the autoencoder.
-    parameters : list of lists of nn.Parameter
-        Those of each model.
-    terms : callable
-        Maps a `Step` to loss terms by name, each of shape (n_rows,).
+    objectives : sequence of Objective
+        One a model; they differ in their parameters and scales alone.
     optimizer : Optimizer
     learning_rate : float
     decays, paces : callable
         Whether weight decay applies to a parameter; the factor of its learning rate.
-    loss_scales : list of float
-        The gradient is that of the loss times this constant, one a model.
     """
 
     def __init__(
         self,
-        name: str,
-        parameters: list[list[nn.Parameter]],
-        terms: Callable[[Step], dict[str, Tensor]],
+        objectives: Sequence[Objective],
         optimizer: Optimizer,
         learning_rate: float,
         decays: Callable[[nn.Parameter], bool],
         paces: Callable[[nn.Parameter], float],
-        loss_scales: list[float],
     ):
-        self.name, self.terms, self.loss_scales = name, terms, loss_scales
-        self.flat = FlatParameters(parameters, decays, paces)
+        first = objectives[0]
+        self.name, self.terms, self.repeats = first.name, first.terms, first.repeats
+        self.loss_scales = [objective.loss_scale for objective in objectives]
+        self.flat = FlatParameters([objective.parameters for objective in objectives], decays, paces)
         self.part, self.learning_rate = optimizer, learning_rate
         self.updates = optimizer.build(self.flat)
         self.rate: float | Tensor = learning_rate
@@ -71,8 +63,8 @@ class Player:
         self.updates.step(self.rate)
 
 
-def make_players(models: Sequence[Autoencoder], optimizer: Optimizer, learning_rate: float) -> list[Player]:
-    """The autoencoders, and a player for each penalty that has a critic."""
+def make_players(models: Sequence[Model], optimizer: Optimizer, learning_rate: float) -> list[Player]:
+    """A player for each objective of the models, which are alike."""
     first = models[0]
     exempt = {
         id(p) for module in first.modules() if getattr(module, "no_decay", False) for p in module.parameters(False)
@@ -88,13 +80,5 @@ def make_players(models: Sequence[Autoencoder], optimizer: Optimizer, learning_r
     def paces(parameter: nn.Parameter) -> float:
         return slow.get(id(parameter), 1.0)
 
-    def player(name, parameters, terms, scales):
-        return Player(name, parameters, terms, optimizer, learning_rate, decays, paces, scales)
-
-    main = [model.main_parameters() for model in models]
-    players = [player("", main, lambda step: step.terms, [model.loss_scale for model in models])]
-    for index, penalty in enumerate(first.penalties):
-        if first.has_critic[index]:
-            critics = [list(model.critics[index].parameters()) for model in models]
-            players.append(player(f"{penalty.name}_critic_", critics, penalty.critic_terms, [1.0] * len(models)))
-    return players
+    objectives = zip(*(model.objectives() for model in models), strict=True)
+    return [Player(same, optimizer, learning_rate, decays, paces) for same in objectives]

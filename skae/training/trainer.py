@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from skae.model.autoencoder import Autoencoder
+from skae.model.model import Model, Terms
 from skae.model.networks import Dropout
-from skae.model.step import Step
 from skae.training.batches import Batch, Rows, SideBySide
 from skae.training.dense_gradient import DenseGradient
 from skae.training.device import autocast, matrix_precision
@@ -82,7 +81,7 @@ class Trainer:
 
     Parameters
     ----------
-    models : sequence of Autoencoder
+    models : sequence of Model
         Alike but for their numbers: restarts, folds.
     plan : Plan
     generator : torch.Generator
@@ -94,7 +93,7 @@ class Trainer:
         What the training of each model left behind.
     """
 
-    def __init__(self, models: Sequence[Autoencoder], plan: Plan, generator: torch.Generator):
+    def __init__(self, models: Sequence[Model], plan: Plan, generator: torch.Generator):
         self.models, self.plan, self.generator = list(models), plan, generator
         self.players = make_players(models, plan.optimizer, plan.learning_rate)
         covered = len(self.players) == 1 and DenseGradient.covers(models[0], plan.optimizer.precision)
@@ -121,7 +120,7 @@ class Trainer:
         self._step = CapturedStep(self._train, self.generator, graph)
 
     def _networks(self) -> list[nn.Module]:
-        return [network for model in self.models for network in (model.encoder, model.decoder)]
+        return [network for model in self.models for network in model.networks]
 
     @property
     def _full_batch(self) -> bool:
@@ -185,8 +184,7 @@ class Trainer:
             for batch in rows.epoch(self.plan.batch_size):
                 for index, model in enumerate(self.models):
                     one = self._of(batch, index)
-                    step = Step(model, one.input, one.target, one.observed, weight=one.weight, generator=self.generator)
-                    self._add_terms(step.terms, "", one.weight, index)
+                    self._add_terms(self._step_of(index, one).terms, "", one.weight, index)
         self._record(rows)
 
     def close(self) -> None:
@@ -236,36 +234,46 @@ class Trainer:
 
     def _train(self, batch: Batch) -> None:
         """Let every player follow the gradient of one batch."""
+        if self.by_hand is not None:
+            self.by_hand(batch, self.generator, self.progress)
+            self.players[0].update()
+            return
+        batches = [self._of(batch, index) for index in range(len(self.models))]
+        # A critic reads what the first player's terms were computed from; its further updates draw anew.
+        steps = [self._step_of(index, one) for index, one in enumerate(batches)]
         for player in self.players:
-            if self.by_hand is not None:
-                self.by_hand(batch, self.generator, self.progress)
-            else:
+            for repeat in range(player.repeats):
+                if repeat:
+                    steps = [self._step_of(index, one) for index, one in enumerate(batches)]
                 player.flat.gradient.zero_()
-                for index in range(len(self.models)):
-                    self._accumulate(player, index, self._of(batch, index), batch.input.shape[-2])
-            player.update()
+                for index, step in enumerate(steps):
+                    self._accumulate(player, index, step, batch.input.shape[-2], repeat == player.repeats - 1)
+                player.update()
+
+    def _step_of(self, index: int, batch: Batch) -> Terms:
+        with autocast(batch.input.device, self.plan.optimizer.precision):
+            return self.models[index].step(
+                batch.input,
+                batch.target,
+                batch.observed,
+                weight=batch.weight,
+                generator=self.generator,
+                progress=self.progress,
+            )
 
     def _of(self, batch: Batch, index: int) -> Batch:
         return batch if len(self.models) == 1 else batch.of(index)
 
-    def _accumulate(self, player: Player, index: int, batch: Batch, n: int) -> None:
-        """Add the batch's gradient in one model, for a mean over `n` rows, and its loss terms."""
-        weight = batch.weight
+    def _accumulate(self, player: Player, index: int, step: Terms, n: int, recorded: bool = True) -> None:
+        """Add the step's gradient in one model, for a mean over `n` rows, and its loss terms."""
+        weight = step.weight
         scale = player.loss_scales[index] / n
-        with autocast(batch.input.device, self.plan.optimizer.precision):
-            step = Step(
-                self.models[index],
-                batch.input,
-                batch.target,
-                batch.observed,
-                weight=weight,
-                generator=self.generator,
-                progress=self.progress,
-            )
+        with autocast(step.input.device, self.plan.optimizer.precision):
             terms = player.terms(step)
-            gradient = torch.full_like(batch.input[:, 0], scale) if weight is None else weight * scale
+            gradient = torch.full_like(step.input[:, 0], scale) if weight is None else weight * scale
             player.backward(terms, gradient, index)
-        self._add_terms(terms, player.name, weight, index)
+        if recorded:
+            self._add_terms(terms, player.name, weight, index)
 
     @torch.no_grad()
     def _add_terms(self, terms: dict[str, Tensor], prefix: str, weight: Tensor | None, index: int) -> None:
@@ -288,7 +296,7 @@ class Trainer:
                         self.sums[name].zero_()
                 player.flat.gradient.zero_()
                 for batch in rows.epoch(self.plan.batch_size):
-                    self._accumulate(player, 0, batch, rows.n_rows)
+                    self._accumulate(player, 0, self._step_of(0, batch), rows.n_rows)
                 return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
             assert isinstance(player.updates, Updates)
@@ -359,21 +367,20 @@ class _Best:
                 player.flat.values.copy_(weights)
 
 
-def evaluate(model: Autoencoder, rows: Rows, batch_size: int) -> float:
+def evaluate(model: Model, rows: Rows, batch_size: int) -> float:
     """Mean loss of the rows, by `row_losses`."""
     losses, weights = row_losses(model, rows, batch_size)
     return float(losses @ weights / weights.sum())
 
 
 @torch.no_grad()
-def row_losses(model: Autoencoder, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor]:
+def row_losses(model: Model, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor]:
     """Loss and weight of each row, without dropout; where the objective is random, with the same noise each time."""
     model.eval()
-    random = model.corruption is not None or model.posterior.variational or bool(model.penalties)
-    generator = torch.Generator(device=rows.device).manual_seed(0) if random else None
+    generator = torch.Generator(device=rows.device).manual_seed(0) if model.is_random else None
     losses, weights = [], []
     for batch in rows.epoch(max(batch_size, 1024)):
-        step = Step(model, batch.input, batch.target, batch.observed, weight=batch.weight, generator=generator)
+        step = model.step(batch.input, batch.target, batch.observed, weight=batch.weight, generator=generator)
         losses.append(sum(step.terms.values()))
         weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight)
     model.train()
