@@ -14,10 +14,12 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
+from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import LIKELIHOODS, Likelihood
 from skae.model.networks import ACTIVATIONS
+from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
 from skae.model.step import Step
 from skae.training.batches import RawRows
@@ -30,8 +32,9 @@ CHUNK_ELEMENTS = 2**20
 class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the autoencoders: everything but the constructor and the parts of the model.
 
-    A named estimator is an explicit signature and the hooks `_posterior`, `_corruption_part`,
-    `_penalty_parts`, `_conditioning` and `_emphasis`.
+    A named estimator is an explicit signature, whose constructor is `self._set_parameters(locals())`,
+    a docstring with markers where `_docs.py` has the text, and the hooks `_posterior`,
+    `_corruption_part`, `_penalty_parts`, `_conditioning` and `_emphasis`.
     """
 
     _parameter_constraints: dict = {
@@ -57,6 +60,20 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         "verbose": ["verbose"],
     }
 
+    def __init_subclass__(cls, **kwargs):
+        """Complete the docstring of a class."""
+        super().__init_subclass__(**kwargs)
+        # Without docstrings (python -OO) it is None.
+        if cls.__doc__ is not None:
+            cls.__doc__ = with_shared_entries(cls.__doc__)
+
+    def _set_parameters(self, given: dict) -> None:
+        """Store the arguments of a constructor, which are its `locals()`, under their names."""
+        for name, value in given.items():
+            # A constructor that names `super` or `__class__` has the class among its locals.
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
     # Hooks -----------------------------------------------------------------------------------
 
     def _network_part(self):
@@ -72,12 +89,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         return Point()
 
     def _corruption_part(self):
-        """The corruption part or None."""
-        return None
+        """The corruption part, its name, a function, or None."""
+        return getattr(self, "corruption", None)
 
     def _penalty_parts(self):
-        """The penalty parts."""
-        return []
+        """The penalty parts: those asked for; by default the anchor, where the fit starts at PCA."""
+        penalties = getattr(self, "penalties", ())
+        if isinstance(penalties, str):
+            return [Anchor()] if self.init == "pca" else []
+        return list(penalties)
 
     def _conditioning(self):
         """What the network is told of the corruption: None, "noise_level" or "mask"."""

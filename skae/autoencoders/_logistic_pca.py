@@ -28,50 +28,17 @@ class LogisticPCA(BaseAutoencoder):
         pair raises an error for values beyond it.
     init : {"pca", "random"}, default="pca"
         Start at PCA, with the logistic function's tangent, or at random weights.
-    n_init : int, default=1
-        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
-        none.
-    max_iter : int or "auto", default="auto"
-        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
-    batch_size : int or "auto", default="auto"
-        Rows of a batch.
+    {n_init}
+    {max_iter ... batch_size}
     learning_rate : float or "auto", default=0.01
         First learning rate, larger than a deep network could bear; "auto" is the optimizer's own.
     optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
         How the loss is minimised. "lbfgs" sees all rows at each step: exact, and slow on many rows.
-    early_stopping : bool or EarlyStopping, default=True
-        Whether held-out rows decide when to stop.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the last fit.
-    device : str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
-        network is large enough to be faster there.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all that is random; an int makes refits identical.
-    verbose : bool or int, default=False
-        Whether to print the loss of each epoch.
+    {early_stopping ... verbose}
 
     Attributes
     ----------
-    model_ : Autoencoder
-        The trained torch module.
-    n_components_ : int
-        Size of the code.
-    n_iter_ : int
-        Epochs run.
-    loss_curve_ : list of float
-        Mean loss of each epoch; of the start, where it was kept.
-    validation_loss_curve_, validation_epochs_ : list
-        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
-    loss_terms_ : dict of list of float
-        The loss by term.
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the variance of PCA's components, where the fit started.
-    n_features_in_ : int
-        Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has string column names.
+    {model_ ... feature_names_in_}
 
     See Also
     --------
@@ -117,19 +84,7 @@ class LogisticPCA(BaseAutoencoder):
         random_state=None,
         verbose=False,
     ):
-        self.n_components = n_components
-        self.bounds = bounds
-        self.init = init
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.early_stopping = early_stopping
-        self.warm_start = warm_start
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self._set_parameters(locals())
 
     def _network_part(self):
         return DenseNetwork(())

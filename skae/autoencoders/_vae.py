@@ -26,28 +26,7 @@ class VAE(BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, float or "auto", default="auto"
-        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
-        components with more than the mean variance. It may be above the number of features.
-    hidden_layer_sizes : tuple of int or "auto", default="auto"
-        Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
-        makes both linear: PCA. "auto" takes two layers, the first about twice as wide as X.
-    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
-        Activation of the hidden units; "auto" is "gelu".
-    network : Network part or None, default=None
-        Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
-        weights or dropout, or your own part with `encoder(n_in, n_out)` and
-        `decoder(n_in, n_out, encoder)`.
-    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
-        What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
-        values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts.
-    init : {"pca", "random"}, default="pca"
-        "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
-        the first loss is PCA's. "random" has no linear path.
-    n_init : int, default=1
-        Restarts from other first weights; the one with the lowest held-out loss is kept (with the
-        lowest loss where folds or nothing is held out). They train side by side; `partial_fit` has
-        none.
+    {n_components ... n_init}
     beta : float, default=1.0
         Weight of the KL term; above 1, components are kept apart and unused ones dropped [3]_.
     kl_warm_up : float, default=0.0
@@ -56,47 +35,11 @@ class VAE(BaseAutoencoder):
         Nats of each component's KL that cost nothing, against collapse.
     n_importance_samples : int, default=1
         Samples K of the code while training.
-    max_iter : int or "auto", default="auto"
-        Epochs; "auto" is a budget in steps, so that few rows train long enough and many not too long.
-    batch_size : int or "auto", default="auto"
-        Rows of a batch.
-    learning_rate : float or "auto", default="auto"
-        First learning rate; "auto" is the optimizer's own: for "adamw", 0.05 over the root of the
-        widest hidden layer's units, between 0.001 and 0.01.
-    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
-        How the loss is minimised.
-    early_stopping : bool or EarlyStopping, default=True
-        Whether held-out rows decide when to stop.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the last fit.
-    device : str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
-        network is large enough to be faster there.
-    random_state : int, RandomState instance or None, default=None
-        Seed of all that is random; an int makes refits identical.
-    verbose : bool or int, default=False
-        Whether to print the loss of each epoch.
+    {max_iter ... verbose}
 
     Attributes
     ----------
-    model_ : Autoencoder
-        The trained torch module.
-    n_components_ : int
-        Size of the code.
-    n_iter_ : int
-        Epochs run.
-    loss_curve_ : list of float
-        Mean loss of each epoch; of the start, where it was kept.
-    validation_loss_curve_, validation_epochs_ : list
-        Mean loss of the held-out rows, and after how many epochs, beginning with the start.
-    loss_terms_ : dict of list of float
-        The loss by term.
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the variance of PCA's components, where the fit started.
-    n_features_in_ : int
-        Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has string column names.
+    {model_ ... feature_names_in_}
     kl_by_component_ : ndarray of shape (n_components_,)
         Mean KL of each component over the training rows, in nats: a collapsed one has none.
     active_units_ : int
@@ -157,26 +100,7 @@ class VAE(BaseAutoencoder):
         random_state=None,
         verbose=False,
     ):
-        self.n_components = n_components
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.network = network
-        self.likelihood = likelihood
-        self.init = init
-        self.n_init = n_init
-        self.beta = beta
-        self.kl_warm_up = kl_warm_up
-        self.free_bits = free_bits
-        self.n_importance_samples = n_importance_samples
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.early_stopping = early_stopping
-        self.warm_start = warm_start
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self._set_parameters(locals())
 
     def _posterior(self):
         return DiagonalGaussian(

@@ -182,7 +182,7 @@ class Trainer:
             model.eval()
         with torch.no_grad():
             for batch in rows.epoch(self.plan.batch_size):
-                for index, model in enumerate(self.models):
+                for index in range(len(self.models)):
                     one = self._of(batch, index)
                     self._add_terms(self._step_of(index, one).terms, "", one.weight, index)
         self._record(rows)
