@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from sklearn.utils._param_validation import StrOptions
-
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.corruptions import CORRUPTIONS, Corruption
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -46,11 +43,6 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> ae.reconstruct(X).shape
     (1797, 64)
     """
-
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
-        "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
-        "penalties": ["array-like", StrOptions({"auto"})],
-    }
 
     def __init__(
         self,

@@ -1,96 +1,33 @@
-"""What all autoencoders share: the one seam between arrays and tensors."""
+"""What all autoencoders share: code, reconstruction, score."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from functools import partial
-from numbers import Integral, Real
-
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
-from skae.autoencoders._docs import with_shared_entries
+from skae.autoencoders._estimator import CHUNK_ELEMENTS, TrainedEstimator
 from skae.autoencoders._fitting import Fitting
 from skae.model.autoencoder import Autoencoder
-from skae.model.likelihoods import LIKELIHOODS, Likelihood
-from skae.model.networks import ACTIVATIONS
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
-from skae.model.step import Step
+from skae.model.scaling import Columns
 from skae.training.batches import RawRows
-from skae.training.early_stopping import EarlyStopping
-from skae.training.optimizers import OPTIMIZERS, Optimizer
-
-CHUNK_ELEMENTS = 2**20
 
 
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator):
     """Base of the autoencoders: everything but the constructor and the parts of the model.
 
-    A named estimator is an explicit signature, whose constructor is `self._set_parameters(locals())`,
-    a docstring with markers where `_docs.py` has the text, and the hooks `_posterior`,
+    The hooks of a named one are `_network_part`, `_likelihood_part`, `_posterior`,
     `_corruption_part`, `_penalty_parts`, `_conditioning` and `_emphasis`.
     """
 
-    _parameter_constraints: dict = {
-        "n_components": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
-            StrOptions({"auto"}),
-        ],
-        "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
-        "activation": [StrOptions({*ACTIVATIONS, "auto"})],
-        "network": [HasMethods(["encoder", "decoder"]), None],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
-        "init": [StrOptions({"pca", "random"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
-        "early_stopping": ["boolean", EarlyStopping],
-        "warm_start": ["boolean"],
-        "device": [str],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init_subclass__(cls, **kwargs):
-        """Complete the docstring of a class."""
-        super().__init_subclass__(**kwargs)
-        # Without docstrings (python -OO) it is None.
-        if cls.__doc__ is not None:
-            cls.__doc__ = with_shared_entries(cls.__doc__)
-
-    def _set_parameters(self, given: dict) -> None:
-        """Store the arguments of a constructor, which are its `locals()`, under their names."""
-        for name, value in given.items():
-            # A constructor that names `super` or `__class__` has the class among its locals.
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
-
     # Hooks -----------------------------------------------------------------------------------
-
-    def _network_part(self):
-        """The network part, or None for a dense one by `hidden_layer_sizes` and `activation`."""
-        return self.network
-
-    def _likelihood_part(self):
-        """The likelihood part or its name."""
-        return self.likelihood
 
     def _posterior(self):
         """The posterior part."""
         return Point()
-
-    def _corruption_part(self):
-        """The corruption part, its name, a function, or None."""
-        return getattr(self, "corruption", None)
 
     def _penalty_parts(self):
         """The penalty parts: those asked for; by default the anchor, where the fit starts at PCA."""
@@ -107,122 +44,26 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
         """The weight of corrupted entries."""
         return 1.0
 
-    def _after_fit(self, raw: RawRows) -> dict:
-        """Further fitted attributes, by name."""
-        return {}
-
-    # Fitting ---------------------------------------------------------------------------------
-
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit the autoencoder to X.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. NaN marks an entry as not observed: it counts in no term of the loss.
-            Sparse matrices and memory maps are read a chunk at a time.
-        y : array-like of shape (n_samples,), default=None
-            Ignored, but handed to callbacks that score.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; None weighs them equally.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range.
-        FloatingPointError
-            If training diverges. An earlier fit stays as it was.
-        """
-        with self._all_or_nothing():
-            again = self.warm_start and hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=not again)
-            Fitting(self, raw, X, y, self.model_ if again else None).run()
-        return self
-
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Train for one pass over X and keep what was learnt before.
-
-        The first call sets the scale, and starts at the PCA, of its rows: make it a representative
-        and not too small part of the data.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Some rows.
-        y : Ignored
-            Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        with self._all_or_nothing():
-            first = not hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=first)
-            Fitting(self, raw, X, y, None if first else self.model_).run_once()
-        return self
-
-    def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:
-        X = self._validate(X, reset=reset)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not weight.any():
-                raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
-        raw = RawRows(X, weight)
-        return raw if weight is None or weight.all() else raw.subset(np.flatnonzero(weight))
-
-    def _validate(self, X, *, reset: bool):
-        """Check X as scikit-learn does; memory maps stay on disk and are checked by chunk."""
-        on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
-        checked = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse=("csr", "csc") if reset else "csr",
-            dtype=None if on_disk else (np.float64, np.float32),
-            ensure_all_finite=False if on_disk else "allow-nan",
+    def _build_model(self, fitting: Fitting, columns: Columns, n_components: int) -> Autoencoder:
+        """A model of the fit's parts."""
+        return Autoencoder(
+            fitting.network,
+            self._posterior(),
+            fitting.likelihood,
+            columns,
+            n_components,
+            corruption=fitting.corruption,
+            penalties=self._penalty_parts(),
+            conditioning=self._conditioning(),
+            emphasis=self._emphasis(),
+            shortcut=self.init == "pca",
         )
-        if not on_disk:
-            return checked
-        for chunk, _ in RawRows(X).chunks():
-            check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
-        return X
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self):
-        """Put the fitted attributes back as they were if fitting fails."""
-
-        def fitted():
-            return {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("__")}
-
-        before = fitted()
-        try:
-            yield
-        except BaseException:
-            for name in fitted():
-                delattr(self, name)
-            self.__dict__.update(before)
-            raise
-
-    def _set_fitted(self, model: Autoencoder, attributes: dict) -> None:
-        model.eval()
-        model.forget_float64()
-        self.model_ = model
-        self.n_components_ = model.n_components
-        self.__dict__.update(attributes)
+    def _start_model(self, model: Autoencoder, raw: RawRows, fitting: Fitting) -> None:
+        """Let the posterior set what it learns by training rows."""
+        n_rows = model.posterior.n_start_rows
+        if n_rows:
+            model.posterior.start_from_rows(model, fitting.some_rows(raw, model, n_rows), fitting.cpu_generator)
 
     # Using -----------------------------------------------------------------------------------
 
@@ -330,84 +171,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Callbac
             return float(np.mean(scores))
         return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
 
-    def _scores(self, X, function, n_copies: int = 1) -> np.ndarray:
-        scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, n_copies)
-        return scores[:, 0].astype(np.float64, copy=False)
-
-    def _map_rows(self, X, function, width, n_copies: int = 1) -> np.ndarray:
-        """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time."""
-        check_is_fitted(self)
-        raw = RawRows(X if self._is_plain(X) else self._validate(X, reset=False))
-        dtype = np.float32 if raw.X.dtype == np.float32 else np.float64
-        out = None
-        with torch.inference_mode():
-            model = self._model(dtype)
-            for start, step in self._steps(raw, model, n_copies):
-                made = function(model, step).cpu().numpy()
-                # The next step gets its memory, which is still in the cache.
-                del step
-                if len(made) == raw.n_rows:
-                    return made
-                if out is None:
-                    out = np.empty((raw.n_rows, width()), dtype=dtype)
-                out[start : start + len(made)] = made
-        return out
-
-    def _is_plain(self, X) -> bool:
-        """Whether X is an array in which scikit-learn's checks, slower than a small network, would find nothing."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype in (np.float64, np.float32)
-            and X.shape[1:] == (self.n_features_in_,)
-            and len(X) > 0
-            and X.flags.carray
-            and not hasattr(self, "feature_names_in_")
-            and math.isfinite(torch.from_numpy(X).sum())
-        )
-
-    @staticmethod
-    def _steps(raw: RawRows, model: Autoencoder, n_copies: int = 1):
-        """Steps of all rows in order, with the index of the first row of each."""
-        size = max(1, CHUNK_ELEMENTS // max(1, n_copies * raw.n_features))
-        with torch.inference_mode():
-            for start in range(0, raw.n_rows, size):
-                yield start, _step(model, raw.take(slice(start, start + size)))
-
-    def _model(self, dtype) -> Autoencoder:
-        """The model in the precision of the data."""
-        if dtype == np.float32:
-            return self.model_
-        return self.model_.in_float64()
-
     # Conventions -----------------------------------------------------------------------------
 
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
-    def __getstate__(self):
-        """The state without the optimizer that `partial_fit` keeps."""
-        state = dict(super().__getstate__())
-        state.pop("_trainer", None)
-        state.pop("_trainer_settings", None)
-        return state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is a model."""
-        return hasattr(self, "model_")
-
     def __sklearn_tags__(self):
-        """Gaps, sparse matrices, and the dtype of X kept."""
+        """The dtype of X is kept."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _step(model: Autoencoder, x: torch.Tensor) -> Step:
-    """Raw rows in the model."""
-    x = x.to(model.reference.device, model.reference.dtype)
-    input, observed = model.scaling.input(x)
-    target = input if model.scaling.same_target else partial(model.scaling.target, x)
-    return Step(model, input, target, observed)

@@ -67,7 +67,7 @@ class ContractiveAE(BaseAutoencoder):
     (1797, 10)
     """
 
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+    _parameter_constraints = {
         "contraction": [Interval(Real, 0, None, closed="left")],
         "estimator": [StrOptions(set(ESTIMATORS))],
         "second_order": [Interval(Real, 0, None, closed="left")],

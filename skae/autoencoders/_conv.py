@@ -9,7 +9,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.conv_network import DOWN, UP, ConvNetwork
-from skae.model.corruptions import CORRUPTIONS, Corruption
 
 
 class ConvAE(BaseAutoencoder):
@@ -90,17 +89,11 @@ class ConvAE(BaseAutoencoder):
     image_shape_: tuple[int, ...]
 
     _parameter_constraints = {
-        name: BaseAutoencoder._parameter_constraints[name]
-        for name in BaseAutoencoder._parameter_constraints
-        if name not in ("hidden_layer_sizes", "network")
-    } | {
         "image_shape": ["array-like", StrOptions({"auto"})],
         "channels": ["array-like"],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
         "down": [StrOptions(set(DOWN))],
         "up": [StrOptions(set(UP))],
-        "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
-        "penalties": ["array-like", StrOptions({"auto"})],
     }
 
     def __init__(

@@ -65,7 +65,7 @@ class DenoisingAE(BaseAutoencoder):
     (1797, 64)
     """
 
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+    _parameter_constraints = {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],
         "emphasis": [Interval(Real, 0, None, closed="neither")],

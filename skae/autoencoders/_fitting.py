@@ -9,10 +9,11 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import Tensor
 
-from skae.model.autoencoder import Autoencoder
 from skae.model.corruptions import as_corruption
 from skae.model.likelihoods import Gaussian, as_likelihood
+from skae.model.model import Model
 from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.penalties import Anchor
@@ -45,11 +46,11 @@ class Fitting:
         The checked rows.
     X, y : array-like
         As given to `fit`, for callbacks.
-    model : Autoencoder or None
+    model : Model or None
         The model from which training goes on, or None to begin anew.
     """
 
-    def __init__(self, estimator, raw: RawRows, X, y, model: Autoencoder | None):
+    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None):
         self.estimator, self.raw, self.model = estimator, raw, model
         # An autoencoder's target is its input: callbacks that score get it where there is no y.
         self.data = {"X": X, "y": X if y is None else y}
@@ -125,7 +126,7 @@ class Fitting:
 
     # Model -----------------------------------------------------------------------------------
 
-    def build(self, raw: RawRows, n_components: int | None = None) -> Autoencoder:
+    def build(self, raw: RawRows, n_components: int | None = None) -> Model:
         """A model at its start, on the device."""
         columns = column_moments(raw, self.likelihood)
         self.likelihood.check_rows(columns)
@@ -133,15 +134,21 @@ class Fitting:
         d = n_components or self._n_components(axes)
         self._check_components(d)
         self.axes = axes
-        return self._start(columns, d, axes)
+        return self._start(raw, columns, d, axes)
 
-    def _start(self, columns: Columns, n_components: int, axes: PrincipalAxes | None) -> Autoencoder:
+    def _start(self, raw: RawRows, columns: Columns, n_components: int, axes: PrincipalAxes | None) -> Model:
         model = self._assemble(columns, n_components)
         if self.estimator.init == "pca":
             start_at_pca(model, axes)
+        self.estimator._start_model(model, raw, self)
         return model.to(self.device)
 
-    def _build_first(self, n_models: int) -> list[Autoencoder]:
+    def some_rows(self, raw: RawRows, model: Model, n: int) -> Tensor:
+        """At most `n` training rows as the network sees them, drawn at random."""
+        index = torch.randperm(raw.n_rows, generator=self.cpu_generator)[:n].sort().values
+        return model.prepare_for_training(raw.take(index.numpy()))[0]
+
+    def _build_first(self, n_models: int) -> list[Model]:
         """Models at their start on all rows."""
         model = self.build(self.raw)
         if self.raw.empty_columns:
@@ -151,7 +158,7 @@ class Fitting:
                 stacklevel=2,
             )
         columns, axes = model.scaling.columns, self.axes
-        return [model, *(self._start(columns, model.n_components, axes) for _ in range(n_models - 1))]
+        return [model, *(self._start(self.raw, columns, model.n_components, axes) for _ in range(n_models - 1))]
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
         asked = n_components or self.estimator.n_components
@@ -160,25 +167,13 @@ class Fitting:
         n_axes = int(asked) if isinstance(asked, Integral) else MAX_AXES
         return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
 
-    def _assemble(self, columns: Columns, n_components: int) -> Autoencoder:
-        estimator = self.estimator
+    def _assemble(self, columns: Columns, n_components: int) -> Model:
         with seeded_global_generator(self.cpu_generator):
-            model = Autoencoder(
-                self.network,
-                estimator._posterior(),
-                self.likelihood,
-                columns,
-                n_components,
-                corruption=self.corruption,
-                penalties=estimator._penalty_parts(),
-                conditioning=estimator._conditioning(),
-                emphasis=estimator._emphasis(),
-                shortcut=estimator.init == "pca",
-            )
+            model = self.estimator._build_model(self, columns, n_components)
         model.reset(self.cpu_generator)
         return model
 
-    def _continue(self, model: Autoencoder) -> Autoencoder:
+    def _continue(self, model: Model) -> Model:
         """A model with today's parts and the weights of an earlier one."""
         made = self._assemble(model.scaling.columns, model.n_components)
         try:
@@ -242,9 +237,7 @@ class Fitting:
         """Whether several models train side by side, in one step of all."""
         return not self.optimizer.full_batch and stays_resident(self.raw, self.device)
 
-    def _groups(
-        self, models: list[Autoencoder], plan: Plan, rows: list[Rows]
-    ) -> list[tuple[Trainer, Rows | SideBySide]]:
+    def _groups(self, models: list[Model], plan: Plan, rows: list[Rows]) -> list[tuple[Trainer, Rows | SideBySide]]:
         """Trainers and their rows: one for all models where they train together, or one each."""
         if self._trains_together():
             return [(Trainer(models, plan, self.generator), side_by_side(rows))]
@@ -305,7 +298,7 @@ class Fitting:
             verbose=int(self.estimator.verbose),
         )
 
-    def _step_flops(self, model: Autoencoder) -> float:
+    def _step_flops(self, model: Model) -> float:
         """Operations of a training step: two a product forwards, four backwards."""
         n_products = sum(parameter.numel() for parameter in model.parameters())
         if hasattr(self.network, "n_products"):
@@ -313,19 +306,20 @@ class Fitting:
             n_products = max(n_products, self.network.n_products(self.raw.n_features))
         return 6.0 * self.batch_size * n_products
 
-    def _rows(self, raw: RawRows, model: Autoencoder) -> Rows:
+    def _rows(self, raw: RawRows, model: Model) -> Rows:
         return Rows(raw, model.prepare_for_training, self.device)
 
-    def _is_at_optimum(self, model: Autoencoder) -> bool:
+    def _is_at_optimum(self, model: Model) -> bool:
         """Whether PCA, where the model starts, is already the minimum."""
-        linear = self.estimator.init == "pca" and model.encoder.network is None
+        if self.estimator.init != "pca" or model.encoder.network is not None:
+            return False
         scale = model.extras.get("log_scale")
         squared_error = isinstance(self.likelihood, Gaussian) and scale.numel() == 1
         unbent = model.corruption is None and all(isinstance(penalty, Anchor) for penalty in model.penalties)
         plain = unbent and not self.raw.has_missing
-        return linear and squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
+        return squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
 
-    def _guard(self, model: Autoencoder, plan: Plan, again: bool) -> tuple[Rows, Rows | None]:
+    def _guard(self, model: Model, plan: Plan, again: bool) -> tuple[Rows, Rows | None]:
         """Training and held-out rows; where folds decide, the plan gets the length they found.
 
         Folds train from the start, so they cannot tell how long to go on `again` from an earlier fit.
@@ -405,6 +399,6 @@ class Fitting:
         attributes = self._attributes(trainer.histories[best])
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
-    def _hand_over(self, model: Autoencoder, history: History) -> None:
+    def _hand_over(self, model: Model, history: History) -> None:
         self.estimator._set_fitted(model, self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))

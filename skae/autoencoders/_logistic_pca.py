@@ -61,11 +61,7 @@ class LogisticPCA(BaseAutoencoder):
     True
     """
 
-    _parameter_constraints = {
-        name: BaseAutoencoder._parameter_constraints[name]
-        for name in BaseAutoencoder._parameter_constraints
-        if name not in ("hidden_layer_sizes", "activation", "network", "likelihood")
-    } | {"bounds": [StrOptions({"auto"}), "array-like"]}
+    _parameter_constraints = {"bounds": [StrOptions({"auto"}), "array-like"]}
 
     def __init__(
         self,

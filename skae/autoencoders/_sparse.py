@@ -83,7 +83,7 @@ class SparseAE(BaseAutoencoder):
     10
     """
 
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+    _parameter_constraints = {
         "penalty": [StrOptions({*TOP_K, *NORMS, *TARGETED})],
         "weight": [Interval(Real, 0, None, closed="left")],
         "target_activation": [Interval(Real, 0, 1, closed="neither")],

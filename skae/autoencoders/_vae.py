@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skae.autoencoders._base import CHUNK_ELEMENTS, BaseAutoencoder
+from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._estimator import CHUNK_ELEMENTS
 from skae.model.posteriors import DiagonalGaussian
 from skae.training.device import new_generator
 
@@ -69,7 +70,7 @@ class VAE(BaseAutoencoder):
     ((1797, 5), (1797, 5))
     """
 
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+    _parameter_constraints = {
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],

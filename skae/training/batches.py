@@ -78,11 +78,13 @@ class RawRows:
     ----------
     X : ndarray, memmap, Tensor or CSR of shape (n_rows, n_features)
     weight : ndarray of shape (n_rows,) or None
+    y : ndarray of shape (n_rows, n_targets) or None
+        What is to be told from the rows, where that is not the rows themselves.
     """
 
-    def __init__(self, X, weight: np.ndarray | None = None):
+    def __init__(self, X, weight: np.ndarray | None = None, y: np.ndarray | None = None):
         self.X = X.tocsr() if sp.issparse(X) else X
-        self.weight = weight
+        self.weight, self.y = weight, y
         self.n_rows, self.n_features = X.shape
         # What a pass over the rows finds: whether entries are NaN, and columns in which all are.
         self.has_missing = False
@@ -113,6 +115,12 @@ class RawRows:
         """Weights of the rows in float64, or None without weights."""
         return None if self.weight is None else torch.as_tensor(np.asarray(self.weight[rows], dtype=np.float64))
 
+    def prepared(self, rows: np.ndarray | slice, prepare: Callable) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `prepare` makes of these rows, and of their y where they have one."""
+        if self.y is None:
+            return prepare(self.take(rows))
+        return prepare(self.take(rows), torch.as_tensor(self.y[rows]))
+
     def chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """All rows in order, a chunk at a time, as (rows, weights)."""
         for start in range(0, self.n_rows, self.chunk_rows):
@@ -121,26 +129,30 @@ class RawRows:
 
     def subset(self, rows: np.ndarray) -> RawRows:
         """These rows alone; memory maps stay on disk behind an index."""
-        weight = None if self.weight is None else self.weight[rows]
+        weight, y = (None if each is None else each[rows] for each in (self.weight, self.y))
         if isinstance(self.X, np.memmap):
-            made: RawRows = _IndexedRows(self, rows, weight)
+            made: RawRows = _IndexedRows(self, rows, weight, y)
         else:
-            made = RawRows(self.X[torch.as_tensor(rows)] if isinstance(self.X, Tensor) else self.X[rows], weight)
+            made = RawRows(self.X[torch.as_tensor(rows)] if isinstance(self.X, Tensor) else self.X[rows], weight, y)
         made.has_missing = self.has_missing
         return made
 
     def merged(self) -> RawRows:
         """Equal rows as one row of their summed weight, sorted; for tables that are small in memory."""
-        rows, index = np.unique(self.take(slice(None)).numpy(), axis=0, return_inverse=True)
+        p = self.n_features
+        X = self.take(slice(None)).numpy()
+        together = X if self.y is None else np.hstack([X, self.y])
+        rows, index = np.unique(together, axis=0, return_inverse=True)
         weight = np.bincount(index.ravel(), weights=self.weight, minlength=len(rows)).astype(np.float64)
-        return RawRows(rows, None if (weight == 1).all() else weight)
+        y = None if self.y is None else rows[:, p:].astype(self.y.dtype)
+        return RawRows(rows[:, :p].astype(X.dtype), None if (weight == 1).all() else weight, y)
 
 
 class _IndexedRows(RawRows):
     """Some rows of another source, by index."""
 
-    def __init__(self, source: RawRows, index: np.ndarray, weight: np.ndarray | None):
-        self.X, self.weight, self._index = source.X, weight, index
+    def __init__(self, source: RawRows, index: np.ndarray, weight: np.ndarray | None, y: np.ndarray | None):
+        self.X, self.weight, self.y, self._index = source.X, weight, y, index
         self.n_rows, self.n_features = len(index), source.n_features
         self.has_missing = False
 
@@ -148,7 +160,8 @@ class _IndexedRows(RawRows):
         return super().take(self._index[rows])
 
     def subset(self, rows: np.ndarray) -> RawRows:
-        made = _IndexedRows(self, self._index[rows], None if self.weight is None else self.weight[rows])
+        weight, y = (None if each is None else each[rows] for each in (self.weight, self.y))
+        made = _IndexedRows(self, self._index[rows], weight, y)
         made.has_missing = self.has_missing
         return made
 
@@ -188,7 +201,7 @@ class Rows:
         return self.raw.has_missing if self.resident is None else self.resident.observed is not None
 
     def _load(self, rows: np.ndarray | slice) -> Batch:
-        input, target, observed = self.prepare(self.raw.take(rows))
+        input, target, observed = self.raw.prepared(rows, self.prepare)
         if observed is None and self.raw.has_missing:
             observed = torch.ones_like(input)
         weight = self.raw.take_weight(rows)
