@@ -23,7 +23,7 @@ from sklearn.decomposition import PCA
 from benchmarks._common import Clock, markdown_table, report
 from benchmarks._speed_common import table_of
 from skae import VAE, AdamW, AutoencoderTransformer
-from skae.autoencoders import _base, _fitting
+from skae.autoencoders import _estimator, _fitting
 from skae.training import batches, early_stopping, players, trainer
 from skae.training.batches import Batch
 from skae.training.dense_gradient import DenseGradient
@@ -138,7 +138,7 @@ class Stopwatch:
 
 
 STAGES = [
-    ("validation", _base.BaseAutoencoder, "_validate"),
+    ("validation", _estimator.TrainedEstimator, "_validate"),
     ("column moments", _fitting, "column_moments"),
     ("principal axes", _fitting, "principal_axes"),
     ("models at their start", _fitting.Fitting, "_start"),

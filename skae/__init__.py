@@ -1,18 +1,23 @@
 """Autoencoders as scikit-learn estimators."""
 
+from skae.autoencoders._adversarial import AdversarialAE
 from skae.autoencoders._autoencoder import AutoencoderTransformer
 from skae.autoencoders._contractive import ContractiveAE
 from skae.autoencoders._conv import ConvAE
 from skae.autoencoders._denoising import DenoisingAE
+from skae.autoencoders._gan import GAN
 from skae.autoencoders._logistic_pca import LogisticPCA
 from skae.autoencoders._sparse import SparseAE
 from skae.autoencoders._vae import VAE
+from skae.model.adversarial import AdversarialCode
 from skae.model.contraction import Contraction
 from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
+from skae.model.divergences import MaximumMeanDiscrepancy, TotalCorrelation
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
 from skae.model.networks import DenseNetwork
 from skae.model.penalties import Anchor, GaussianCode, LaplaceCode
+from skae.model.priors import MixturePrior, NormalPrior, SwissRollPrior, UniformPrior, VampPrior
 from skae.model.sparsity import ActivationPenalty
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import LBFGS, SGD, AdamW
@@ -20,11 +25,14 @@ from skae.training.optimizers import LBFGS, SGD, AdamW
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "GAN",
     "LBFGS",
     "SGD",
     "VAE",
     "ActivationPenalty",
     "AdamW",
+    "AdversarialAE",
+    "AdversarialCode",
     "Anchor",
     "AutoencoderTransformer",
     "Bernoulli",
@@ -41,9 +49,16 @@ __all__ = [
     "LaplaceCode",
     "LogisticPCA",
     "Masking",
+    "MaximumMeanDiscrepancy",
+    "MixturePrior",
+    "NormalPrior",
     "Poisson",
     "SaltAndPepper",
     "SparseAE",
     "StudentT",
     "Swap",
+    "SwissRollPrior",
+    "TotalCorrelation",
+    "UniformPrior",
+    "VampPrior",
 ]

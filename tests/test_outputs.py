@@ -175,7 +175,8 @@ def test_large_inputs_are_mapped_by_chunk(monkeypatch):
     whole = [ae.transform(X), ae.reconstruct(X), ae.score_samples(X), *vae.posterior(X), vae.score_samples(X)]
     codes = ae.transform(X)
     whole.append(ae.inverse_transform(codes))
-    monkeypatch.setattr("skae.autoencoders._base.CHUNK_ELEMENTS", 7 * P)
+    for module in ("_estimator", "_base"):
+        monkeypatch.setattr(f"skae.autoencoders.{module}.CHUNK_ELEMENTS", 7 * P)
     parts = [ae.transform(X), ae.reconstruct(X), ae.score_samples(X), *vae.posterior(X), vae.score_samples(X)]
     parts.append(ae.inverse_transform(codes))
     for one, other in zip(whole, parts, strict=True):

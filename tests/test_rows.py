@@ -189,7 +189,7 @@ def reads(monkeypatch):
 
     monkeypatch.setattr(RawRows, "take", take)
     monkeypatch.setattr("skae.training.batches.CHUNK_ELEMENTS", 512 * P)
-    for module in ("_base", "_vae"):
+    for module in ("_estimator", "_base", "_vae"):
         monkeypatch.setattr(f"skae.autoencoders.{module}.CHUNK_ELEMENTS", 512 * P)
     return made_so_far
 

@@ -109,6 +109,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         """The corruption part, its name, a function, or None."""
         return getattr(self, "corruption", None)
 
+    def _optimizer_part(self):
+        """The optimizer part or its name."""
+        return self.optimizer
+
     def _build_model(self, fitting: Fitting, columns: Columns, n_components: int) -> Model:
         """A model of the fit's parts; `fitting` has them."""
         raise NotImplementedError

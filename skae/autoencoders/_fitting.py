@@ -57,7 +57,7 @@ class Fitting:
         self.likelihood = as_likelihood(estimator._likelihood_part())
         self.corruption = as_corruption(estimator._corruption_part())
         near_pca = estimator.init == "pca" and not estimator._posterior().variational
-        self.optimizer = as_optimizer(estimator.optimizer, near_pca=near_pca)
+        self.optimizer = as_optimizer(estimator._optimizer_part(), near_pca=near_pca)
         self.network = estimator._network_part() or self._dense_network()
         if hasattr(self.network, "check"):
             self.network.check()

@@ -36,13 +36,21 @@ class VAE(BaseAutoencoder):
         Nats of each component's KL that cost nothing, against collapse.
     n_importance_samples : int, default=1
         Samples K of the code while training.
+    prior : {"normal", "uniform", "mixture", "swiss_roll", "vamp"}, Prior or callable, default="normal"
+        p(z). "vamp" learns a mixture of posteriors of pseudo-inputs [4]_, which fits the codes
+        better and helps against collapse. A prior needs a density here: "uniform", "swiss_roll" and
+        functions have none.
+    penalties : list of Penalty, default=()
+        Penalties beside the bound: `TotalCorrelation` [5]_, `MaximumMeanDiscrepancy`, or your own.
     {max_iter ... verbose}
 
     Attributes
     ----------
     {model_ ... feature_names_in_}
     kl_by_component_ : ndarray of shape (n_components_,)
-        Mean KL of each component over the training rows, in nats: a collapsed one has none.
+        Mean KL of each component over the training rows, in nats: a collapsed one has none. With
+        another prior than "normal", the KL to the normal distribution of the codes' own mean and
+        variance.
     active_units_ : int
         Components whose posterior mean varies by more than 0.01 over the training rows [2]_.
 
@@ -56,6 +64,9 @@ class VAE(BaseAutoencoder):
     .. [2] Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016.
     .. [3] Higgins et al., "beta-VAE: learning basic visual concepts with a constrained
        variational framework", ICLR 2017.
+    .. [4] Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018.
+    .. [5] Chen et al., "Isolating sources of disentanglement in variational autoencoders", NeurIPS
+       2018.
 
     Examples
     --------
@@ -75,6 +86,7 @@ class VAE(BaseAutoencoder):
         "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "penalties": ["array-like"],
     }
 
     def __init__(
@@ -91,6 +103,8 @@ class VAE(BaseAutoencoder):
         kl_warm_up=0.0,
         free_bits=0.0,
         n_importance_samples=1,
+        prior="normal",
+        penalties=(),
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -109,6 +123,7 @@ class VAE(BaseAutoencoder):
             kl_warm_up=self.kl_warm_up,
             free_bits=self.free_bits,
             n_importance_samples=self.n_importance_samples,
+            prior=self.prior,
         )
 
     def posterior(self, X):
@@ -185,25 +200,25 @@ class VAE(BaseAutoencoder):
         ndarray of shape (n_samples, n_features)
             Rows in the units of the training data.
         """
-        check_is_fitted(self)
-        model = self.model_
-        device = model.reference.device
-        generator = new_generator(device, check_random_state(random_state))
-        with torch.inference_mode():
-            z = torch.randn(n_samples, self.n_components_, generator=generator, device=device)
-            eta = model.decoder(z)
-            target = (
-                model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
-            )
-            return model.scaling.from_target(target).cpu().numpy()
+
+        def draw(model, generator):
+            eta = model.decoder(model.posterior.prior_part.sample(n_samples, model, generator))
+            return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
+
+        return self._drawn(draw, random_state)
 
     def _after_fit(self, raw):
-        sums, total = torch.zeros(3, self.n_components_, dtype=torch.float64), 0.0
+        sums, total = torch.zeros(4, self.n_components_, dtype=torch.float64), 0.0
+        posterior = self.model_.posterior
         for start, step in self._steps(raw, self.model_):
-            kl, code = self.model_.posterior.kl_divergence(step.encoded), step.code
+            kl, code, variance = posterior.kl_divergence(step.encoded), step.code, posterior.log_variance(step.encoded)
             weight = raw.take_weight(slice(start, start + len(code)))
             weight = torch.ones(len(code)).double() if weight is None else weight
-            sums += weight @ torch.stack([kl, code, code.square()]).double().cpu()
+            sums += weight @ torch.stack([kl, code, code.square(), variance.exp()]).double().cpu()
             total += float(weight.sum())
-        kl, mean, square = (sums / total).numpy()
-        return {"kl_by_component_": kl, "active_units_": int((square - mean**2 > 0.01).sum())}
+        kl, mean, square, variance = sums / total
+        spread = square - mean.square()
+        if not posterior.has_normal_prior:
+            log_variance = square + variance - 1 - 2 * kl
+            kl = 0.5 * (torch.log(variance + spread) - log_variance)
+        return {"kl_by_component_": kl.numpy(), "active_units_": int((spread > 0.01).sum())}

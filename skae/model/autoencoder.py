@@ -59,7 +59,7 @@ class Autoencoder(Model):
         self.scaling = Scaling(likelihood, columns)
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
-        as_pca = shortcut and posterior.is_linear and not posterior.variational
+        as_pca = shortcut and posterior.is_linear and not posterior.variational and not posterior.whiten
         self.code_unit = float(columns.spread) if as_pca else 1.0
 
     def _build(self, shortcut: bool) -> None:

@@ -64,7 +64,11 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
     if model.corruption is not None or d >= p or not all(isinstance(penalty, Anchor) for penalty in model.penalties):
         pace = torch.ones_like(pace)
     with torch.no_grad():
-        sizes = unit if model.posterior.variational else torch.minimum(unit, pace * unit.square().sum().sqrt())
+        sizes = (
+            unit
+            if model.posterior.variational or model.posterior.whiten
+            else torch.minimum(unit, pace * unit.square().sum().sqrt())
+        )
         _start_encoder(model, into[:, None] * vectors.T, sizes, log_variance, rank)
         for network in (model.encoder, model.decoder):
             network.linear.pace.fill_(pace)
@@ -81,8 +85,11 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
 def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Factors into and out of the code, the code's unit, and the posterior's log-variance."""
     if not model.posterior.variational:
-        one = torch.ones_like(variances)
-        return one, one, variances.sqrt(), one
+        one, size = torch.ones_like(variances), variances.sqrt()
+        if model.posterior.whiten:
+            known = size > 1e-6 * size.max()
+            return torch.where(known, 1 / size.clamp_min(1e-300), one), torch.where(known, size, one), one, one
+        return one, one, size, one
     fixed = model.extras.get("log_scale")
     if "log_scale" in model._learnt:
         noise = axes.noise_variance(model.n_components, model.n_features)

@@ -34,11 +34,13 @@ class Posterior(BaseEstimator):
         Whether the code is linear in the encoder's output, so that it may start as PCA's.
     is_random : bool
         Whether `sample` draws.
+    whiten : bool
+        Whether a start at PCA has components of unit variance.
     n_start_rows : int
         Training rows that `start_from_rows` wants.
     """
 
-    variational, is_linear, is_random = False, False, False
+    variational, is_linear, is_random, whiten = False, False, False, False
     n_start_rows = 0
 
     def build(self, model: Autoencoder) -> nn.Module | None:
@@ -84,11 +86,14 @@ class Point(Posterior):
         What bends the encoder's output to the code: one of `ACTIVATIONS`.
     start : float
         Mean of a logistic code before training, in (0, 1).
+    whiten : bool
+        Whether a start at PCA has components of unit variance, as `PCA(whiten=True)` has.
     """
 
-    def __init__(self, activation="identity", *, start=0.5):
+    def __init__(self, activation="identity", *, start=0.5, whiten=False):
         self.activation = activation
         self.start = start
+        self.whiten = whiten
 
     @property
     def is_linear(self) -> bool:  # type: ignore[override]

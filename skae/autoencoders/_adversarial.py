@@ -1,0 +1,134 @@
+"""AdversarialAE."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+from sklearn.utils._param_validation import Interval
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.adversarial import AdversarialCode
+from skae.model.posteriors import Point
+
+
+class AdversarialAE(BaseAutoencoder):
+    r"""Adversarial autoencoder: codes that are distributed as a prior, so that rows can be drawn.
+
+    A critic D learns to tell codes from draws of the prior, and the encoder to fool it [1]_:
+
+    .. math:: \min_{f, g} \frac1n \sum_i -\log p(x_i \mid f(x_i)) - \lambda \log \sigma(D(f(x_i))), \quad
+        \min_D -E_{z \sim p} \log \sigma(D(z)) - \frac1n \sum_i \log(1 - \sigma(D(f(x_i))))
+
+    The prior may be anything that can be drawn from.
+
+    Parameters
+    ----------
+    {n_components ... likelihood}
+    init : {"pca", "random"}, default="pca"
+        "pca" puts a linear path beside the networks that starts as PCA with components of unit
+        variance, while the networks start at zero. "random" has no linear path.
+    {n_init}
+    prior : {"normal", "uniform", "mixture", "swiss_roll"}, Prior or callable, default="normal"
+        What the codes are to be like. A function takes a number of codes and a
+        `numpy.random.Generator`, and returns an array of shape (n, n_components).
+    weight : float, default=1.0
+        λ, with the variance of one entry of a row as the unit of a nat.
+    critic_layer_sizes : tuple of int, default=(128, 128)
+        Hidden units of the critic.
+    critic_steps : int, default=1
+        Updates of the critic at each batch.
+    {max_iter ... optimizer}
+    early_stopping : bool or EarlyStopping, default=False
+        Whether held-out rows decide when to stop. Their loss has a part that the critic changes, so
+        that a smaller one is not always a better model.
+    {warm_start ... verbose}
+
+    Attributes
+    ----------
+    {model_ ... feature_names_in_}
+
+    See Also
+    --------
+    VAE : Codes near a prior by a closed formula, with a density of the rows.
+    MaximumMeanDiscrepancy : Codes near a prior without a critic.
+
+    References
+    ----------
+    .. [1] Makhzani et al., "Adversarial autoencoders", 2015, section 2.
+
+    Examples
+    --------
+    >>> from skae import AdversarialAE
+    >>> from sklearn.datasets import load_digits
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> aae = AdversarialAE(2, max_iter=5, random_state=0).fit(X)
+    >>> aae.sample(3, random_state=0).shape
+    (3, 64)
+    """
+
+    _parameter_constraints = {
+        "weight": [Interval(Real, 0, None, closed="left")],
+        "critic_layer_sizes": ["array-like"],
+        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        network=None,
+        likelihood="gaussian",
+        init="pca",
+        n_init=1,
+        prior="normal",
+        weight=1.0,
+        critic_layer_sizes=(128, 128),
+        critic_steps=1,
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=False,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self._set_parameters(locals())
+
+    def _posterior(self):
+        return Point(whiten=True)
+
+    def _penalty_parts(self):
+        return [
+            AdversarialCode(
+                self.prior,
+                self.weight,
+                hidden_layer_sizes=tuple(self.critic_layer_sizes),
+                critic_steps=self.critic_steps,
+            )
+        ]
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw codes from the prior and decode them.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Expected rows in the units of the training data.
+        """
+
+        def draw(model, generator):
+            codes = model.penalties[0].prior_part.sample(n_samples, model, generator)
+            return model.likelihood.mean(model.decoder(codes))
+
+        return self._drawn(draw, random_state)

@@ -1,0 +1,255 @@
+"""Critics: networks that learn to tell what is drawn from what is made, and what learns to fool them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from skae.model.likelihoods import Likelihood
+from skae.model.model import Model, Objective
+from skae.model.networks import Dense, reset_parts
+from skae.model.penalties import Penalty
+from skae.model.priors import Prior, as_prior
+from skae.model.scaling import Columns, Scaling
+
+if TYPE_CHECKING:
+    from skae.model.step import Step
+
+LOSSES = ("non_saturating", "minimax", "wasserstein")
+
+
+class AdversarialLoss:
+    r"""What a critic D and its opponent minimise, row by row, where D(x) is a logit.
+
+    "minimax" [1]_: the critic −log σ(D(x)) − log(1 − σ(D(x̃))), the opponent log(1 − σ(D(x̃))).
+    "non_saturating" [1]_: the opponent −log σ(D(x̃)), whose gradient does not vanish where the
+    critic is sure. "wasserstein" [2]_: the critic D(x̃) − D(x), the opponent −D(x̃).
+
+    Parameters
+    ----------
+    kind : {"non_saturating", "minimax", "wasserstein"}
+    gradient_penalty : float or "auto"
+        λ of λ·(‖∇D(x̂)‖ − 1)² between the two for "wasserstein" [2]_, and of λ/2·‖∇D(x)‖² at what is
+        real for the others [3]_; "auto" is 10 and 0.
+
+    References
+    ----------
+    .. [1] Goodfellow et al., "Generative adversarial nets", NIPS 2014, equation 1 and section 3.
+    .. [2] Gulrajani et al., "Improved training of Wasserstein GANs", NIPS 2017, equation 3.
+    .. [3] Mescheder, Geiger and Nowozin, "Which training methods for GANs do actually converge?",
+       ICML 2018, equation 9.
+    """
+
+    def __init__(self, kind: str, gradient_penalty: float | str = "auto"):
+        if kind not in LOSSES:
+            raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
+        self.kind = kind
+        if isinstance(gradient_penalty, str):
+            gradient_penalty = 10.0 if kind == "wasserstein" else 0.0
+        self.strength = gradient_penalty
+
+    def opponent(self, critic: nn.Module, made: Tensor) -> Tensor:
+        """What the opponent minimises, of shape (n_rows,)."""
+        logit = critic(made)[:, 0]
+        if self.kind == "wasserstein":
+            return -logit
+        return softplus(-logit) if self.kind == "non_saturating" else -softplus(logit)
+
+    def critic(self, critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """What the critic minimises, by name, each of shape (n_rows,)."""
+        on_real, on_made = critic(real)[:, 0], critic(made)[:, 0]
+        if self.kind == "wasserstein":
+            terms = {"loss": on_made - on_real}
+        else:
+            terms = {"loss": softplus(-on_real) + softplus(on_made)}
+        if self.strength > 0 and generator is not None:
+            terms["gradient_penalty"] = self.strength * self._gradient_penalty(critic, real, made, generator)
+        return terms
+
+    def _gradient_penalty(self, critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> Tensor:
+        at = real
+        if self.kind == "wasserstein":
+            share = torch.rand(len(real), 1, generator=generator, device=real.device, dtype=real.dtype)
+            at = torch.lerp(real, made, share)
+        with torch.enable_grad():
+            at = at.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+        square = slope.square().sum(1)
+        if self.kind != "wasserstein":
+            return 0.5 * square
+        return ((square + 1e-12).sqrt() - 1).square()
+
+
+class AdversarialCode(Penalty):
+    """Codes that a critic cannot tell from draws of a prior: an adversarial autoencoder.
+
+    Parameters
+    ----------
+    prior : str, Prior or callable, default="normal"
+        What the codes are to be like: "normal", "uniform", "mixture", "swiss_roll", a part, or a
+        function of a number of codes and a `numpy.random.Generator`.
+    weight : float, default=1.0
+        1 charges a nat of the critic's loss as much as the variance of one entry of a row.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Hidden units of the critic.
+    critic_steps : int, default=1
+        Updates of the critic at each batch.
+
+    References
+    ----------
+    Makhzani et al., "Adversarial autoencoders", 2015, section 2.
+
+    Examples
+    --------
+    >>> from skae import AdversarialCode, AutoencoderTransformer
+    >>> AutoencoderTransformer(2, penalties=[AdversarialCode("uniform")])
+    AutoencoderTransformer(n_components=2, penalties=[AdversarialCode(prior='uniform')])
+    """
+
+    def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1):
+        self.prior = prior
+        self.weight = weight
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.critic_steps = critic_steps
+
+    @property
+    def prior_part(self) -> Prior:
+        """The prior as a part."""
+        return as_prior(self.prior)
+
+    def critic(self, n_features: int, n_components: int) -> nn.Module:
+        """The network that tells codes from draws; raises ValueError for a prior that does not fit."""
+        self.prior_part.check(n_components)
+        return Dense((n_components, *self.hidden_layer_sizes, 1), "silu")
+
+    def __call__(self, step: Step) -> Tensor:
+        """The encoder's part, in the likelihood's units."""
+        loss = AdversarialLoss("non_saturating")
+        return loss.opponent(step.critic(self), step.one_sample) / step.loss_scale
+
+    def critic_terms(self, step: Step) -> dict[str, Tensor]:
+        """The critic's part."""
+        code = step.one_sample.detach()
+        real = self.prior_part.sample(len(code), step.model, step.generator)
+        return AdversarialLoss("non_saturating").critic(step.critic(self), real, code, step.generator)
+
+
+class GenerativeAdversary(Model):
+    """A generator, which decodes draws of a prior, and a critic of rows.
+
+    Parameters
+    ----------
+    network : part
+        Its decoder is the generator; its encoder, with one output, is the critic.
+    likelihood : Likelihood
+        Its mean turns the generator's output into rows.
+    columns : Columns
+    n_components : int
+    prior : Prior
+    loss : AdversarialLoss
+    critic_steps : int
+    """
+
+    def __init__(
+        self,
+        network: BaseEstimator,
+        likelihood: Likelihood,
+        columns: Columns,
+        n_components: int,
+        *,
+        prior: Prior,
+        loss: AdversarialLoss,
+        critic_steps: int,
+    ):
+        super().__init__()
+        self._remember(locals())
+        self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
+        self.n_features, self.n_components = len(columns.mean), n_components
+        self.scaling = Scaling(likelihood, columns)
+        self.critic = network.encoder(self.n_features, 1)
+        self.decoder = network.decoder(n_components, self.n_features, self.critic)
+        self.register_buffer("_reference", torch.zeros(()), persistent=False)
+
+    @property
+    def reference(self) -> Tensor:
+        """A tensor in the model's precision, on its device."""
+        return self._reference
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The parts that are worth compiling."""
+        return [self.decoder, self.critic]
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw new weights."""
+        reset_parts(self.children(), generator)
+
+    def prepare_for_training(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows as (input, target, observed) in float32."""
+        input, observed = self.scaling.input(x)
+        target = input if self.scaling.same_target else self.scaling.target(x)
+        rounded = target.to(torch.float32)
+        return rounded, rounded, None if observed is None else observed.to(torch.float32)
+
+    def objectives(self) -> list[Objective]:
+        """The generator's, then the critic's."""
+        made = list(self.decoder.parameters())
+        critic = list(self.critic.parameters())
+        return [
+            Objective("", made, lambda step: step.terms),
+            Objective("critic_", critic, lambda step: step.critic_terms, repeats=self.critic_steps),
+        ]
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows in the likelihood's units, of shape (n, n_features)."""
+        return self.likelihood.mean(self.decoder(self.prior.sample(n, self, generator)))
+
+    def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> AdversarialStep:
+        """One batch in the model."""
+        return AdversarialStep(self, target, observed, **options)
+
+
+class AdversarialStep:
+    """One batch in a `GenerativeAdversary`; unobserved entries are zero in what is drawn as well."""
+
+    def __init__(
+        self,
+        model: GenerativeAdversary,
+        target: Tensor,
+        observed: Tensor | None = None,
+        *,
+        weight: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        progress: float | Tensor = 1.0,
+    ):
+        # The likelihood's units, in which the generator speaks, are the critic's as well.
+        self.model, self.target, self.observed, self.weight = model, target, observed, weight
+        self.generator, self.progress = generator, progress
+
+    @cached_property
+    def input(self) -> Tensor:
+        """The rows, of shape (n_rows, n_features)."""
+        return self.target() if callable(self.target) else self.target
+
+    @cached_property
+    def made(self) -> Tensor:
+        """As many rows from the generator, of the same shape."""
+        assert self.generator is not None
+        made = self.model.draw(len(self.input), self.generator)
+        return made if self.observed is None else made * self.observed
+
+    @cached_property
+    def terms(self) -> dict[str, Tensor]:
+        """What the generator minimises."""
+        return {"generator_loss": self.model.loss.opponent(self.model.critic, self.made)}
+
+    @property
+    def critic_terms(self) -> dict[str, Tensor]:
+        """What the critic minimises."""
+        assert self.generator is not None
+        return self.model.loss.critic(self.model.critic, self.input, self.made.detach(), self.generator)
