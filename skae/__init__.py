@@ -2,12 +2,15 @@
 
 from skae.autoencoders._adversarial import AdversarialAE
 from skae.autoencoders._autoencoder import AutoencoderTransformer
+from skae.autoencoders._classifier import AutoencoderClassifier
 from skae.autoencoders._contractive import ContractiveAE
 from skae.autoencoders._conv import ConvAE
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._gan import GAN
 from skae.autoencoders._logistic_pca import LogisticPCA
+from skae.autoencoders._rbm import RBM
 from skae.autoencoders._sparse import SparseAE
+from skae.autoencoders._stacked import StackedAE
 from skae.autoencoders._vae import VAE
 from skae.model.adversarial import AdversarialCode
 from skae.model.contraction import Contraction
@@ -27,6 +30,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "GAN",
     "LBFGS",
+    "RBM",
     "SGD",
     "VAE",
     "ActivationPenalty",
@@ -34,6 +38,7 @@ __all__ = [
     "AdversarialAE",
     "AdversarialCode",
     "Anchor",
+    "AutoencoderClassifier",
     "AutoencoderTransformer",
     "Bernoulli",
     "Contraction",
@@ -55,6 +60,7 @@ __all__ = [
     "Poisson",
     "SaltAndPepper",
     "SparseAE",
+    "StackedAE",
     "StudentT",
     "Swap",
     "SwissRollPrior",

@@ -70,9 +70,12 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     # What stands for a parameter that a class does not have.
     init = "random"
     n_init = 1
+    warm_start = False
     early_stopping: bool | EarlyStopping = False
     hidden_layer_sizes: tuple | str = "auto"
     activation = "auto"
+    # Of the learning rate that the optimizer takes by itself.
+    rate_factor = 1.0
 
     def __init_subclass__(cls, **kwargs):
         """Complete the docstring of a class, and the constraints of its parameters by the shared ones."""
@@ -96,6 +99,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def _network_part(self):
         """The network part, or None for a dense one by `hidden_layer_sizes` and `activation`."""
         return self.network
+
+    def _default_activation(self) -> str:
+        """What activation="auto" is."""
+        return "gelu"
 
     def _likelihood_part(self):
         """The likelihood part or its name."""

@@ -84,7 +84,7 @@ class Fitting:
             wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
             sizes = (wide, wide // 2)
         sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-        return DenseNetwork(sizes, "gelu" if activation == "auto" else activation)
+        return DenseNetwork(sizes, self.estimator._default_activation() if activation == "auto" else activation)
 
     @property
     def batch_size(self) -> int:
@@ -99,8 +99,11 @@ class Fitting:
     @property
     def n_epochs(self) -> int:
         """As asked for, or a budget in steps: few rows train long enough, many not too long."""
-        if self.estimator.max_iter != "auto":
-            return int(self.estimator.max_iter)
+        return self.budget if self.estimator.max_iter == "auto" else int(self.estimator.max_iter)
+
+    @property
+    def budget(self) -> int:
+        """What "auto" is."""
         if self.optimizer.full_batch:
             return MIN_EPOCHS
         steps_an_epoch = -(-self.raw.n_rows // self.batch_size)
@@ -113,7 +116,7 @@ class Fitting:
         rate = self.estimator.learning_rate
         if rate != "auto":
             return float(rate)
-        return self.optimizer.default_learning_rate(getattr(self.network, "width", None))
+        return self.estimator.rate_factor * self.optimizer.default_learning_rate(getattr(self.network, "width", None))
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
         asked, p = self.estimator.n_components, self.raw.n_features

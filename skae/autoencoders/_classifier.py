@@ -1,0 +1,277 @@
+"""AutoencoderClassifier."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context, clone
+from sklearn.callback import with_callbacks
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._estimator import TrainedEstimator
+from skae.autoencoders._fitting import Fitting
+from skae.autoencoders._stacked import StackedAE
+from skae.model.classifier import EncoderClassifier
+
+UNLABELLED = -1
+# Rows by which the codes' location and scale are found.
+START_ROWS = 4096
+
+
+class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
+    r"""Classifier on top of an encoder: pretrained without labels, fine-tuned with them.
+
+    .. math:: p(y \mid x) = \mathrm{softmax}(V f(x) + c), \quad \min_{V, c, f} -\sum_i \log p(y_i \mid x_i)
+
+    The autoencoder is fitted to all rows, labelled or not; then its encoder and the softmax layer
+    are trained together on the labelled ones [1]_.
+
+    Parameters
+    ----------
+    autoencoder : autoencoder of skae or None, default=None
+        What is fitted first; a clone of it. None is a `StackedAE` of two denoising layers, each about
+        twice as wide as X.
+    max_iter : int or "auto", default="auto"
+        Epochs of the fine-tuning; "auto" is a budget in steps.
+    {batch_size}
+    learning_rate : float or "auto", default="auto"
+        First learning rate; "auto" is a third of what the optimizer takes for a network of this
+        width, so that what was learnt before is not lost at once.
+    {optimizer}
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out labelled rows decide when to stop.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the network
+        is large enough to be faster there.
+    {random_state ... verbose}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    autoencoder_ : estimator
+        The fitted autoencoder, as it was before the fine-tuning.
+    model_ : EncoderClassifier
+        The trained torch module.
+    {n_components_ ... loss_terms_}
+    {n_features_in_ ... feature_names_in_}
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Without pretraining.
+    sklearn.semi_supervised.SelfTrainingClassifier : Labels the unlabelled rows by a classifier.
+
+    References
+    ----------
+    .. [1] Vincent et al., "Stacked denoising autoencoders", JMLR 11, 2010, section 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import AutoencoderClassifier, StackedAE
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = np.where(np.arange(len(y)) % 5 == 0, y, -1)
+    >>> stack = StackedAE(64, hidden_layer_sizes=(64,), code_activation="gelu", max_iter=0)
+    >>> classifier = AutoencoderClassifier(stack, max_iter=20, random_state=0).fit(X, few)
+    >>> bool(classifier.score(X, y) > 0.9)
+    True
+    """
+
+    _parameter_constraints = {
+        "autoencoder": [BaseAutoencoder, None],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    }
+
+    def __init__(
+        self,
+        autoencoder=None,
+        *,
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self._set_parameters(locals())
+
+    rate_factor = 1 / 3
+
+    @property
+    def n_components(self):
+        """Size of the code."""
+        return self.autoencoder_.n_components_
+
+    def _network_part(self):
+        return self.autoencoder_.model_.network
+
+    def _likelihood_part(self):
+        return self.autoencoder_.model_.likelihood
+
+    def _build_model(self, fitting, columns, n_components):
+        pretrained = self.autoencoder_.model_
+        recipe = {name: value for name, value in pretrained._recipe.items() if name != "columns"}
+        return EncoderClassifier(pretrained.scaling.columns, recipe, len(self.classes_))
+
+    def _start_model(self, model, raw, fitting):
+        pretrained = copy.deepcopy(self.autoencoder_.model_).to("cpu")
+        model.start_from(pretrained, fitting.some_rows(raw, model, START_ROWS))
+
+    # Fitting ---------------------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the autoencoder to all rows, then its encoder and a softmax layer to the labelled ones.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; NaN marks an entry as not observed.
+        y : array-like of shape (n_samples,)
+            Classes; -1 marks a row as not labelled.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two classes are labelled, or a parameter or the data are out of range.
+        """
+        with self._all_or_nothing():
+            raw, y = self._labelled_rows(X, y, sample_weight)
+            random_state = check_random_state(self.random_state)
+            seed = int(random_state.randint(np.iinfo(np.int32).max))
+            autoencoder = self._default(raw) if self.autoencoder is None else clone(self.autoencoder)
+            if autoencoder.random_state is None:
+                autoencoder.set_params(random_state=seed)
+            self.autoencoder_ = autoencoder.fit(raw.X, sample_weight=raw.weight)
+            self._tune(raw, X, y)
+        return self
+
+    def fit_from(self, autoencoder, X, y, sample_weight=None):
+        """Fit by a fitted autoencoder, which is not fitted again.
+
+        Parameters
+        ----------
+        autoencoder : fitted autoencoder of skae
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Classes; -1 marks a row as not labelled.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+        """
+        check_is_fitted(autoencoder)
+        with self._all_or_nothing():
+            raw, y = self._labelled_rows(X, y, sample_weight)
+            self.autoencoder_ = autoencoder
+            self._tune(raw, X, y)
+        return self
+
+    def _default(self, raw) -> StackedAE:
+        wide = int(np.clip(2 ** np.ceil(np.log2(2 * raw.n_features)), 64, 512))
+        return StackedAE(
+            wide,
+            hidden_layer_sizes=(wide,),
+            code_activation="gelu",
+            max_iter=0,
+            device=self.device,
+            verbose=self.verbose,
+        )
+
+    def _labelled_rows(self, X, y, sample_weight):
+        """Checked rows with weights, and their labels."""
+        if y is None:
+            raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        raw = self._raw_rows(X, None, reset=True)
+        if len(y) != raw.n_rows:
+            raise ValueError(f"X has {raw.n_rows} rows, but y has {len(y)} classes: there must be one a row.")
+        if sample_weight is not None:
+            raw = self._raw_rows(X, sample_weight, reset=True)
+            y = y[np.asarray(sample_weight) != 0]
+        return raw, y
+
+    def _tune(self, raw, X, y) -> None:
+        labelled = np.ones(len(y), dtype=bool) if y.dtype.kind in "US" else np.asarray(y != UNLABELLED, dtype=bool)
+        classes, index = np.unique(y[labelled], return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"The labelled rows are of {len(classes)} class; a classifier needs at least two. Rows with y=-1 are "
+                "not labelled."
+            )
+        self.classes_ = classes
+        rows = raw.subset(np.flatnonzero(labelled))
+        rows.y = np.eye(len(classes), dtype=np.float32)[index]
+        Fitting(self, rows, X, y, None).run()
+
+    # Using -----------------------------------------------------------------------------------
+
+    def decision_function(self, X):
+        """Logarithms of the class probabilities, up to a constant of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes, the logit of the second one.
+        """
+        logits = self._map_rows(X, lambda model, step: step.logits, self._class_count)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X):
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return self._map_rows(X, lambda model, step: step.logits.softmax(1), self._class_count)
+
+    def predict(self, X):
+        """The most likely class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def _class_count(self) -> int:
+        return len(self.classes_)

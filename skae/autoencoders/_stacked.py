@@ -1,0 +1,286 @@
+"""StackedAE: greedy layer-wise pretraining, then fine-tuning of the whole."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._rbm import RBM
+from skae.model.boltzmann import Visible
+from skae.model.contraction import Contraction
+from skae.model.likelihoods import Bernoulli, Gaussian
+from skae.model.networks import ACTIVATIONS, DenseNetwork
+from skae.model.posteriors import Point
+
+KINDS = ("autoencoder", "denoising", "contractive", "rbm")
+# The share of the budget of max_iter="auto" that each layer gets.
+PRETRAINING_SHARE = 0.2
+FEW_EPOCHS = 5
+
+
+class Layer(BaseAutoencoder):
+    """One layer of a stack: an autoencoder without hidden layers whose code is bent.
+
+    Parameters are those of `StackedAE`.
+    """
+
+    def __init__(
+        self,
+        n_components,
+        *,
+        code_activation,
+        likelihood,
+        corruption,
+        penalties,
+        max_iter,
+        batch_size,
+        learning_rate,
+        optimizer,
+        device,
+        random_state,
+        verbose,
+    ):
+        self._set_parameters(locals())
+
+    def _network_part(self):
+        return WideDense(self.n_components)
+
+    def _posterior(self):
+        return Point(self.code_activation)
+
+
+class WideDense(DenseNetwork):
+    """A linear network that tells its code's size as its width, for the first learning rate."""
+
+    def __init__(self, n_components):
+        super().__init__(())
+        self.n_components = n_components
+
+    @property
+    def width(self) -> int | None:
+        """Units of the code."""
+        return self.n_components
+
+
+class StackedAE(BaseAutoencoder):
+    r"""Stacked autoencoder: each layer learns to rebuild the codes of the one below, then all are tuned together.
+
+    Layer l is trained alone, as an autoencoder of the activations
+    :math:`h_{l-1}`, with :math:`h_l = s(W_l h_{l-1} + b_l)`; the encoders are stacked, the decoders
+    unrolled in reverse order [1]_, [2]_, and `max_iter` epochs fine-tune the whole. The encoder can
+    then be tuned to tell classes: `fine_tune`, or `AutoencoderClassifier`.
+
+    Parameters
+    ----------
+    {n_components}
+    {hidden_layer_sizes}
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "logistic" for ``layer="rbm"``, whose units are, and
+        "gelu" otherwise.
+    code_activation : {"identity", "relu", "tanh", "logistic", "gelu", "silu", "elu"}, default="identity"
+        Activation of the code: linear for dimension reduction, bent for features of a classifier.
+    layer : {"denoising", "autoencoder", "contractive", "rbm"}, default="denoising"
+        What each layer is trained as: to rebuild its input from a corrupted copy [2]_ or as it is,
+        with a penalty of the Jacobian [3]_, or as a restricted Boltzmann machine [1]_.
+    corruption : str, Corruption, callable or None, default="masking"
+        What the layers of "denoising" undo. The fine-tuning of the whole sees rows as they are.
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+        What a row is scored by, as elsewhere. Layers of "rbm" have binary visible units for
+        "bernoulli" and Gaussian ones otherwise.
+    pretraining_iter : int or "auto", default="auto"
+        Epochs of each layer; "auto" is a fifth of what `max_iter="auto"` would be, at least 5.
+    max_iter : int or "auto", default="auto"
+        Epochs of the fine-tuning; 0 keeps the layers as they were trained. "auto" is a budget in
+        steps, so that few rows train long enough and many not too long.
+    {batch_size ... optimizer}
+    early_stopping : bool or EarlyStopping, default=True
+        Whether held-out rows decide when the fine-tuning stops.
+    {warm_start ... verbose}
+
+    Attributes
+    ----------
+    {model_ ... loss_terms_}
+    {n_features_in_ ... feature_names_in_}
+
+    See Also
+    --------
+    AutoencoderClassifier : Tunes the encoder to tell classes.
+
+    References
+    ----------
+    .. [1] Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks",
+       Science 313, 2006.
+    .. [2] Vincent et al., "Stacked denoising autoencoders", JMLR 11, 2010.
+    .. [3] Rifai et al., "Contractive auto-encoders", ICML 2011.
+
+    Examples
+    --------
+    >>> from skae import StackedAE
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> stack = StackedAE(10, hidden_layer_sizes=(64,), max_iter=5, random_state=0).fit(X)
+    >>> stack.transform(X).shape
+    (1797, 10)
+    >>> classifier = stack.fine_tune(X, y, max_iter=5)
+    >>> classifier.predict(X[:3]).shape
+    (3,)
+    """
+
+    _parameter_constraints = {
+        "code_activation": [StrOptions(set(ACTIVATIONS))],
+        "layer": [StrOptions(set(KINDS))],
+        "pretraining_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        code_activation="identity",
+        layer="denoising",
+        corruption="masking",
+        likelihood="gaussian",
+        pretraining_iter="auto",
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="adamw",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self._set_parameters(locals())
+
+    network = None
+
+    def _default_activation(self):
+        return "logistic" if self.layer == "rbm" else "gelu"
+
+    def _corruption_part(self):
+        # Of the whole; the layers have it.
+        return None
+
+    def _posterior(self):
+        return Point(self.code_activation)
+
+    # Pretraining -----------------------------------------------------------------------------
+
+    def _start_model(self, model, raw, fitting):
+        if self.layer == "rbm" and fitting.network.activation != "logistic":
+            raise ValueError(
+                f"activation={fitting.network.activation!r}: the units of layer='rbm' are logistic; use "
+                "activation='logistic' or 'auto'."
+            )
+        if self.layer == "rbm" and self.code_activation not in ("identity", "logistic"):
+            raise ValueError(
+                f"code_activation={self.code_activation!r}: layer='rbm' has 'identity' (Gaussian units) or 'logistic'."
+            )
+        sizes, rows = model.encoder.sizes[1:], raw.X
+        n_epochs = self._pretraining_epochs(fitting)
+        for index, size in enumerate(sizes):
+            last = index == len(sizes) - 1
+            bent = self.code_activation if last else fitting.network.activation
+            layer = self._layer(index == 0, bent, size, n_epochs, fitting)
+            layer.fit(rows, sample_weight=raw.weight)
+            take_layer(model, index, layer.model_)
+            if not last:
+                rows = layer.transform(rows).astype(np.float32, copy=False)
+
+    def _pretraining_epochs(self, fitting) -> int:
+        if self.pretraining_iter != "auto":
+            return self.pretraining_iter
+        return max(FEW_EPOCHS, round(PRETRAINING_SHARE * fitting.budget))
+
+    def _layer(self, first: bool, activation: str, size: int, n_epochs: int, fitting) -> BaseAutoencoder:
+        """An estimator of one layer: the first sees rows, the others activations."""
+        training = {
+            "max_iter": n_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "optimizer": self.optimizer,
+            "device": str(fitting.device),
+            "random_state": int(fitting.random_state.randint(np.iinfo(np.int32).max)),
+            "verbose": self.verbose,
+        }
+        logistic = fitting.network.activation == "logistic"
+        likelihood = fitting.likelihood if first else (Bernoulli() if logistic else Gaussian())
+        if self.layer == "rbm":
+            binary = isinstance(likelihood, Bernoulli)
+            if fitting.optimizer.full_batch:
+                training["optimizer"] = "adamw"
+            return RBM(
+                size,
+                visible="binary" if binary else "gaussian",
+                hidden="binary" if activation == "logistic" else "gaussian",
+                bounds=likelihood.bounds if isinstance(likelihood, Bernoulli) else "auto",
+                **training,
+            )
+        return Layer(
+            size,
+            code_activation=activation,
+            likelihood=clone(likelihood),
+            corruption=self.corruption if self.layer == "denoising" else None,
+            penalties=[Contraction()] if self.layer == "contractive" else [],
+            **training,
+        )
+
+    # Fine-tuning -----------------------------------------------------------------------------
+
+    def fine_tune(self, X, y, sample_weight=None, **parameters):
+        """Tune a copy of the encoder, with a softmax layer on top, to tell the classes of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Classes; rows of class -1 are not labelled, and not used here.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        **parameters
+            Parameters of `AutoencoderClassifier` but `autoencoder`.
+
+        Returns
+        -------
+        AutoencoderClassifier
+            A fitted classifier. This estimator stays as it is.
+        """
+        from skae.autoencoders._classifier import AutoencoderClassifier
+
+        return AutoencoderClassifier(clone(self), **parameters).fit_from(self, X, y, sample_weight)
+
+
+def take_layer(model, index: int, layer) -> None:
+    """Take a trained layer into encoder and decoder of the whole.
+
+    A layer sees its input in standardised units, x = (h − m)/s, and rebuilds it in the likelihood's,
+    h = l + w·η where that is linear; the layers of the whole have no units between them.
+    """
+    first = layer.encoder.layers[0] if hasattr(layer.encoder, "layers") else layer.encoder
+    if isinstance(layer.decoder, Visible):
+        back, bias = layer.decoder.slope[:, None] * first.weight.T, layer.decoder.bias
+    else:
+        back, bias = layer.decoder.layers[0].weight, layer.decoder.layers[0].bias
+    there, offset = first.weight, first.bias
+    if index > 0:
+        units = layer.scaling.units(layer.reference)
+        there = there / units.spread
+        offset = offset - there @ units.mean
+        if not isinstance(layer.likelihood, Bernoulli):
+            back, bias = units.target_scale[:, None] * back, units.target_location + units.target_scale * bias
+    with torch.no_grad():
+        to, fro = model.encoder.layers[index], model.decoder.layers[-1 - index]
+        to.weight.copy_(there)
+        to.bias.copy_(offset)
+        fro.weight.copy_(back)
+        fro.bias.copy_(bias)

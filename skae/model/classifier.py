@@ -1,0 +1,111 @@
+"""An encoder with a softmax layer on top."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from skae.model.autoencoder import Autoencoder
+from skae.model.model import Model, Objective
+from skae.model.networks import Linear
+from skae.model.scaling import Columns
+from skae.model.step import Step
+
+
+class EncoderClassifier(Model):
+    """The encoder of an autoencoder, and class probabilities from its code.
+
+    Parameters
+    ----------
+    columns : Columns
+        Of the rows that the autoencoder was fitted to.
+    recipe : dict
+        The other arguments of the autoencoder.
+    n_classes : int
+    """
+
+    def __init__(self, columns: Columns, recipe: dict, n_classes: int):
+        super().__init__()
+        self._remember(locals())
+        self.autoencoder = Autoencoder(**{**recipe, "columns": columns, "penalties": ()})
+        self.autoencoder.decoder = nn.Identity()
+        self.scaling, self.n_components = self.autoencoder.scaling, self.autoencoder.n_components
+        self.head = Linear(self.n_components, n_classes)
+        self.register_buffer("code_mean", torch.zeros(self.n_components))
+        self.register_buffer("code_scale", torch.ones(self.n_components))
+
+    @property
+    def reference(self) -> Tensor:
+        """A tensor in the model's precision, on its device."""
+        return self.code_mean
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The parts that are worth compiling."""
+        return [self.autoencoder.encoder]
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Let all classes be equally likely; the encoder's weights come from the autoencoder."""
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.bias.zero_()
+
+    def start_from(self, autoencoder: Autoencoder, rows: Tensor) -> None:
+        """Take the weights of an autoencoder, and the codes' location and scale at standardised rows."""
+        own = self.autoencoder.state_dict()
+        self.autoencoder.load_state_dict({k: v for k, v in autoencoder.state_dict().items() if k in own})
+        with torch.no_grad():
+            code = self.autoencoder.step(rows, rows).code
+            self.code_mean.copy_(code.mean(0))
+            spread = code.std(0, correction=0)
+            # Dead and nearly dead components are not blown up.
+            self.code_scale.copy_(spread.clamp_min(0.1 * float(spread.square().mean().sqrt()) + 1e-12))
+
+    def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows and their classes as (input, target, observed) in float32."""
+        input, _, observed = self.autoencoder.prepare_for_training(x)
+        return input, input if y is None else y.to(torch.float32), observed
+
+    def objectives(self) -> list[Objective]:
+        """The cross-entropy, by all weights."""
+        return [Objective("", [p for p in self.parameters() if p.requires_grad], lambda step: step.terms)]
+
+    def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> ClassifierStep:
+        """One batch in the model."""
+        return ClassifierStep(self, input, target, observed, **options)
+
+
+class ClassifierStep:
+    """One batch in an `EncoderClassifier`.
+
+    Parameters
+    ----------
+    model : EncoderClassifier
+    input : Tensor of shape (n_rows, n_features)
+    target : Tensor of shape (n_rows, n_classes)
+        One where a row is of a class, zero elsewhere.
+    observed, weight, generator, progress
+        As for `Step`.
+    """
+
+    def __init__(self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options):
+        self.model, self.target, self.weight = model, target, options.get("weight")
+        self.rows = Step(model.autoencoder, input, input, observed, **options)
+
+    @property
+    def input(self) -> Tensor:
+        """Standardised rows."""
+        return self.rows.input
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logarithms of the class probabilities up to a constant, of shape (n_rows, n_classes)."""
+        model = self.model
+        return model.head((self.rows.code - model.code_mean) / model.code_scale)
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """−log p(y | x)."""
+        return {"cross_entropy": -(self.target * torch.log_softmax(self.logits, 1)).sum(1)}
