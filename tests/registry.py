@@ -9,6 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from examples.corruption import Blur
+from examples.likelihood import Laplace
+from examples.network import ResidualNetwork
+from examples.penalty import DecorrelatedCode
 
 from skae import (
     LBFGS,
@@ -76,6 +80,7 @@ LIKELIHOODS = {
     "bernoulli-bounds": Example(Bernoulli(bounds=(-40, 60)), real),
     "bernoulli-auto": Example(Bernoulli(bounds="auto"), real),
     "poisson": Example(Poisson(), counts),
+    "example-laplace": Example(Laplace(), real),
 }
 CORRUPTIONS = {
     "gaussian": GaussianNoise(0.4),
@@ -86,6 +91,7 @@ CORRUPTIONS = {
     "salt_and_pepper": SaltAndPepper(0.4),
     "swap": Swap(0.3),
     "callable": CallableCorruption(lambda X: X[:, ::-1]),
+    "example-blur": Blur(1),
 }
 PENALTIES = {
     "laplace": LaplaceCode(0.1),
@@ -96,6 +102,7 @@ PENALTIES = {
     "contraction-exact": Contraction(0.1, estimator="exact"),
     "contraction-difference": Contraction(0.1, estimator="finite_difference"),
     "contraction-second-order": Contraction(0.1, second_order=1.0),
+    "example-decorrelated": DecorrelatedCode(0.1),
 }
 NETWORKS = {
     "linear": DenseNetwork(()),
@@ -107,6 +114,7 @@ NETWORKS = {
     "conv-unpool": ConvNetwork((5,), (4,), 2, down="max", up="unpool", hidden_layer_sizes=(6,)),
     "conv-upsample": ConvNetwork((5, 1, 1), (4,), down="average", up="upsample"),
     "dropout": DenseNetwork((8,), dropout=0.2, input_dropout=0.1),
+    "example-residual": ResidualNetwork(8),
 }
 OPTIMIZERS = {"adamw": AdamW(), "sgd": SGD(), "lbfgs": LBFGS()}
 SMALL = {"max_iter": 3, "random_state": 0}

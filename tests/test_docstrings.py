@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from registry import ESTIMATORS, over, shares
@@ -111,5 +112,6 @@ def test_constructors_store_what_they_are_given_in_order(estimator_class):
 
 def test_without_docstrings_the_package_imports():
     code = "import skae; assert skae.VAE.__doc__ is None; print(skae.VAE(2))"
-    run = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
+    folder = Path(skae.__file__).parents[1]
+    run = subprocess.run([sys.executable, "-OO", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "VAE(n_components=2)"

@@ -97,6 +97,8 @@ def _scipy_log_density(part, X, mean, model):
         return scipy.stats.norm(mean, unit * np.exp(extras["log_scale"])).logpdf(X)
     if name == "StudentT":
         return scipy.stats.t(part.df, mean, unit * np.exp(extras["log_scale"])).logpdf(X)
+    if name == "Laplace":
+        return scipy.stats.laplace(mean, unit * np.exp(extras["log_scale"])).logpdf(X)
     if name == "Poisson":
         return scipy.stats.poisson(mean).logpmf(X)
     location, scale = (c.numpy() for c in part.target_affine(model.scaling.columns))

@@ -1,0 +1,1 @@
+"""The examples of CONTRIBUTING.md: one new part of each kind."""
