@@ -5,7 +5,20 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skae import VAE, AutoencoderTransformer, ContractiveAE, ConvAE, DenoisingAE, LogisticPCA, SparseAE
+from skae import (
+    GAN,
+    RBM,
+    VAE,
+    AdversarialAE,
+    AutoencoderClassifier,
+    AutoencoderTransformer,
+    ContractiveAE,
+    ConvAE,
+    DenoisingAE,
+    LogisticPCA,
+    SparseAE,
+    StackedAE,
+)
 
 ESTIMATORS = [
     AutoencoderTransformer(max_iter=3),
@@ -16,6 +29,14 @@ ESTIMATORS = [
     SparseAE(penalty="kl", max_iter=3),
     ConvAE(max_iter=3),
     VAE(max_iter=3),
+    VAE(prior="vamp", max_iter=3),
+    AdversarialAE(max_iter=3),
+    RBM(max_iter=3),
+    RBM(visible="gaussian", hidden="gaussian", persistent=True, max_iter=3),
+    StackedAE(pretraining_iter=2, max_iter=3),
+    StackedAE(layer="rbm", max_iter=3),
+    GAN(max_iter=3),
+    AutoencoderClassifier(),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

@@ -201,7 +201,7 @@ class Fitting:
 
     def run(self) -> None:
         """Train on all rows, from the start or from a copy of the model, and hand the result over."""
-        if self.raw.n_rows < TOO_FEW_ROWS and self.estimator.init == "random":
+        if self.raw.n_rows < TOO_FEW_ROWS:
             # Copies of a row would be in several folds; and a weight of two is a row given twice, to the last bit.
             self.raw = self.raw.merged()
         again = self.model is not None
