@@ -128,7 +128,7 @@ class AdversarialAE(BaseAutoencoder):
         """
 
         def draw(model, generator):
-            codes = model.penalties[0].prior_part.sample(n_samples, model, generator)
+            codes = model.prior.sample(n_samples, model, generator)
             return model.likelihood.mean(model.decoder(codes))
 
         return self._drawn(draw, random_state)

@@ -202,7 +202,7 @@ class VAE(BaseAutoencoder):
         """
 
         def draw(model, generator):
-            eta = model.decoder(model.posterior.prior_part.sample(n_samples, model, generator))
+            eta = model.decoder(model.prior.sample(n_samples, model, generator))
             return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
 
         return self._drawn(draw, random_state)

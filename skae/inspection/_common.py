@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib, PCA for comparison, and names."""
+"""What the displays and functions share: matplotlib, PCA for comparison, names and codes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def dense(X) -> np.ndarray:
     return array
 
 
+def codes_of(estimator, X) -> np.ndarray:
+    """Codes of X as an array, whatever container `transform` was told to return."""
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "transform"):
+        raise ValueError(f"{type(last_step(estimator)).__name__} has no transform, which makes codes of rows.")
+    codes = estimator.transform(X)
+    return np.asarray(codes.toarray() if issparse(codes) else codes)
+
+
 def named_estimators(estimators, names, *, reserved=()) -> dict[str, Any]:
     """Fitted estimators by name; classes that occur twice are numbered."""
     if not isinstance(estimators, list | tuple):
@@ -49,8 +58,13 @@ def named_estimators(estimators, names, *, reserved=()) -> dict[str, Any]:
     return dict(zip(names, estimators, strict=True))
 
 
+def last_step(estimator) -> Any:
+    """The estimator itself, or what a pipeline ends with."""
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+
+
 def _kind(estimator) -> str:
-    return type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
+    return type(last_step(estimator)).__name__
 
 
 def fit_pca(X, n_components: int) -> Pipeline:

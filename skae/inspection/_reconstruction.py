@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
-
-GAP = 0.12
+from skae.inspection._images import as_images, draw_images, figure_size, grey, image_shape_of, is_colour, label_lines
 
 
 class ReconstructionDisplay:
@@ -22,7 +19,7 @@ class ReconstructionDisplay:
     rows : dict of str to array-like of shape (n_images, n_features)
         The lines of the picture, from the top on: images by the name of what made them.
     image_shape : tuple of int, default=None
-        (height, width), or (height, width, 3) for colours between 0 and 1. None takes squares.
+        (height, width), or (height, width, 3) or (3, height, width) for colours between 0 and 1. None takes squares.
 
     Attributes
     ----------
@@ -83,7 +80,8 @@ class ReconstructionDisplay:
         indices : array-like of int, default=None
             Which rows of X to show, instead of the first.
         image_shape : tuple of int, default=None
-            (height, width), or (height, width, 3). None takes squares.
+            (height, width), or (height, width, 3) or (3, height, width). None takes the first estimator's
+            `image_shape_` where it has one, and squares otherwise.
         pca : bool, default=True
             Whether to show PCA, once for each size of code among the estimators.
         names : str or list of str, default=None
@@ -109,6 +107,7 @@ class ReconstructionDisplay:
                     linear.transform(dense(shown))
                 )
         rows |= {name: _reconstruct(made, shown) for name, made in estimators.items()}
+        image_shape = image_shape_of(next(iter(estimators.values())), image_shape)
         return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
     def plot(self, ax=None, *, imshow_kwargs=None):
@@ -127,49 +126,20 @@ class ReconstructionDisplay:
         ReconstructionDisplay
         """
         plt = import_pyplot(f"{type(self).__name__}.plot")
-        lines = {name: self._images(rows) for name, rows in self.rows.items()}
+        lines = {name: as_images(rows, self.image_shape) for name, rows in self.rows.items()}
         first = next(iter(lines.values()))
-        n_images, height, width = first.shape[:3]
         if ax is None:
-            size = (1.5 + 0.75 * n_images, 0.75 * len(lines) * height / width)
-            _, ax = plt.subplots(figsize=size, layout="constrained")
-        style = {"cmap": _grey(plt), "vmin": np.nanmin(first), "vmax": np.nanmax(first), **(imshow_kwargs or {})}
-        across, down = width * (1 + GAP), height * (1 + GAP)
-        self.images_ = {}
-        for line, (name, images) in enumerate(lines.items()):
-            self.images_[name] = [
-                ax.imshow(image, extent=(i * across, i * across + width, line * down + height, line * down), **style)
-                for i, image in enumerate(images)
-            ]
-        ax.set(xlim=(0, n_images * across - width * GAP), ylim=(len(lines) * down - height * GAP, 0), aspect="equal")
-        ax.set_xticks([])
-        ax.set_yticks([line * down + height / 2 for line in range(len(lines))], list(lines))
-        ax.tick_params(left=False)
-        ax.spines[:].set_visible(False)
+            _, ax = plt.subplots(figsize=figure_size(list(lines.values()), list(lines)), layout="constrained")
+        style = {"cmap": grey(plt), "vmin": np.nanmin(first), "vmax": np.nanmax(first), **(imshow_kwargs or {})}
+        shown = [images.clip(0, 1) if is_colour(images) else images for images in lines.values()]
+        made = draw_images(ax, shown, lambda image: style)
+        label_lines(ax, made, list(lines))
+        self.images_ = dict(zip(lines, made, strict=True))
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _images(self, rows) -> np.ndarray:
-        rows = dense(rows)
-        shape = self.image_shape
-        if shape is None:
-            side = math.isqrt(rows.shape[1])
-            shape = (side, side)
-        if math.prod(shape) != rows.shape[1]:
-            raise ValueError(
-                f"Rows of {rows.shape[1]} features do not fill images of shape {tuple(shape)}; "
-                "give image_shape=(height, width) or (height, width, 3)."
-            )
-        images = rows.reshape(-1, *shape)
-        return images.clip(0, 1) if images.ndim == 4 else images
 
 
 def _reconstruct(estimator, X) -> np.ndarray:
     if hasattr(estimator, "reconstruct"):
         return dense(estimator.reconstruct(X))
     return dense(estimator.inverse_transform(estimator.transform(X)))
-
-
-def _grey(plt):
-    """Grey levels, dark for high values, with a tint for NaN."""
-    return plt.get_cmap("gray_r").with_extremes(bad="#f5d0c5")

@@ -14,6 +14,7 @@ from skae.model.model import Model, Objective
 from skae.model.networks import Dense, Shortcut, reset_parts
 from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
+from skae.model.priors import Prior
 from skae.model.scaling import Columns, Scaling
 from skae.model.step import Step
 
@@ -130,6 +131,12 @@ class Autoencoder(Model):
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
         """One batch in the model."""
         return Step(self, input, target, observed, **options)
+
+    @property
+    def prior(self) -> Prior | None:
+        """What the codes are held near, if anything."""
+        parts = [self.posterior, *self.penalties]
+        return next((part.prior_part for part in parts if hasattr(part, "prior_part")), None)
 
     def code_of(self, encoded: Tensor) -> Tensor:
         """The code that the encoder's output stands for, of shape (n_rows, n_components)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skae.model.adversarial import AdversarialLoss
 from skae.model.networks import Dense
 from skae.model.penalties import Penalty
-from skae.model.priors import as_prior
+from skae.model.priors import Prior, as_prior
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
@@ -51,16 +51,21 @@ class MaximumMeanDiscrepancy(Penalty):
         self.prior = prior
         self.weight = weight
 
+    @property
+    def prior_part(self) -> Prior:
+        """The prior as a part."""
+        return as_prior(self.prior)
+
     def prepare(self, model: Autoencoder) -> None:
         """Raise ValueError for a prior that does not fit."""
-        as_prior(self.prior).check(model.n_components)
+        self.prior_part.check(model.n_components)
 
     def __call__(self, step: Step) -> Tensor:
         """The share of each row in the unbiased estimate, equation 4 of Gretton et al. 2012."""
         z = step.one_sample
         # Without a generator nothing is drawn: the same draws each time.
         generator = step.generator or torch.Generator(z.device).manual_seed(0)
-        drawn = as_prior(self.prior).sample(len(z), step.model, generator).to(z)
+        drawn = self.prior_part.sample(len(z), step.model, generator).to(z)
         others = max(1, len(z) - 1)
         within = (inverse_multiquadric(z, z).sum(1) - 1) / others + (inverse_multiquadric(drawn, drawn).sum(1) - 1) / (
             others
