@@ -13,9 +13,11 @@ from examples.corruption import Blur
 from examples.likelihood import Laplace
 from examples.network import ResidualNetwork
 from examples.penalty import DecorrelatedCode
+from sklearn.base import clone
 
 from skae import (
     LBFGS,
+    RBM,
     SGD,
     VAE,
     ActivationPenalty,
@@ -37,8 +39,10 @@ from skae import (
     Poisson,
     SaltAndPepper,
     SparseAE,
+    StackedAE,
     StudentT,
     Swap,
+    VampPrior,
 )
 from skae.model.corruptions import CallableCorruption
 from skae.model.scaling import Columns, Scaling
@@ -127,7 +131,16 @@ ESTIMATORS = {
     "SparseAE-l1": SparseAE(2, penalty="l1", hidden_layer_sizes=(8,), **SMALL),
     "ConvAE": ConvAE(2, channels=(4,), **SMALL),
     "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
+    "VAE-vamp": VAE(2, hidden_layer_sizes=(8,), prior=VampPrior(5), **SMALL),
+    "StackedAE": StackedAE(2, hidden_layer_sizes=(8,), pretraining_iter=1, **SMALL),
+    "RBM": RBM(2, **SMALL),
 }
+
+
+def with_parameters(estimator, **parameters):
+    """A clone with those of the parameters that it has."""
+    made = clone(estimator)
+    return made.set_params(**{k: v for k, v in parameters.items() if k in made.get_params()})
 
 
 def columns_of(X: np.ndarray, likelihood) -> Columns:

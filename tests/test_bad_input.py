@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from registry import ESTIMATORS, assert_same_state, counts, over, real, shares
+from registry import ESTIMATORS, assert_same_state, counts, over, real, shares, with_parameters
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
@@ -13,7 +13,7 @@ from skae import SGD, VAE, AutoencoderTransformer, Bernoulli, DenseNetwork, Earl
 
 P = 4
 FREE = {
-    name: clone(estimator).set_params(early_stopping=False, optimizer="adamw") for name, estimator in ESTIMATORS.items()
+    name: with_parameters(estimator, early_stopping=False, optimizer="adamw") for name, estimator in ESTIMATORS.items()
 }
 PLAIN = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from registry import ESTIMATORS, over, shares
+from registry import ESTIMATORS, over, shares, with_parameters
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.model_selection import GridSearchCV
@@ -13,7 +13,7 @@ from skae import AutoencoderTransformer, EarlyStopping
 
 N_EPOCHS = 4
 FREE = {
-    name: clone(estimator).set_params(max_iter=N_EPOCHS, early_stopping=False) for name, estimator in ESTIMATORS.items()
+    name: with_parameters(estimator, max_iter=N_EPOCHS, early_stopping=False) for name, estimator in ESTIMATORS.items()
 }
 X = shares(60, 5)
 

@@ -1,0 +1,147 @@
+"""AutoencoderClassifier: probabilities by the formula, unlabelled rows, and what labels are worth."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from registry import real, shares
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import VAE, AutoencoderClassifier, AutoencoderTransformer, DenseNetwork, StackedAE
+
+P = 5
+SMALL = AutoencoderClassifier(
+    StackedAE(4, hidden_layer_sizes=(8,), code_activation="gelu", pretraining_iter=2, max_iter=0),
+    max_iter=5,
+    random_state=0,
+)
+
+
+def two_moons_like(n=120, seed=0):
+    """Rows of two classes that a line does not part."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, P))
+    return X, (np.square(X[:, :2]).sum(1) > 1.4).astype(int)
+
+
+def test_probabilities_are_the_softmax_of_the_code():
+    X, y = two_moons_like()
+    classifier = clone(SMALL).fit(X, y)
+    model = classifier.model_
+    with torch.no_grad():
+        input, _, _ = model.prepare_for_training(torch.tensor(X))
+        code = model.autoencoder.encoder(input)
+        code = torch.nn.functional.gelu(code)
+        logits = model.head((code - model.code_mean) / model.code_scale)
+    np.testing.assert_allclose(classifier.predict_proba(X), logits.softmax(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(classifier.decision_function(X), logits[:, 1] - logits[:, 0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[logits.argmax(1)])
+
+
+def test_the_loss_is_the_mean_cross_entropy():
+    X, y = two_moons_like(200)
+    classifier = clone(SMALL).set_params(max_iter=1, batch_size=200, early_stopping=False).fit(X, y)
+    # Before its first step all classes are equally likely.
+    assert classifier.loss_curve_ == pytest.approx([np.log(2)], rel=1e-5)
+
+
+def test_it_learns_what_a_line_cannot_tell():
+    X, y = two_moons_like(800)
+    A, B = slice(0, 600), slice(600, 800)
+    linear = LogisticRegression().fit(X[A], y[A]).score(X[B], y[B])
+    assert AutoencoderClassifier(random_state=0).fit(X[A], y[A]).score(X[B], y[B]) > max(0.85, linear + 0.2)
+
+
+def test_unlabelled_rows_are_seen_by_the_autoencoder_alone():
+    X, y = two_moons_like()
+    few = np.where(np.arange(len(y)) < 60, y, -1)
+    classifier = clone(SMALL).fit(X, few)
+    np.testing.assert_array_equal(classifier.classes_, [0, 1])
+    pretrained = classifier.autoencoder_
+    again = clone(SMALL).fit_from(pretrained, X[:60], y[:60])
+    np.testing.assert_array_equal(classifier.predict_proba(X), again.predict_proba(X))
+    on_fewer = clone(SMALL).fit(X[:60], y[:60])
+    assert not np.array_equal(pretrained.transform(X), on_fewer.autoencoder_.transform(X))
+
+
+@pytest.mark.parametrize("labels", [["b", "a"], [True, False], [3, 7], [1.0, 2.0]])
+def test_labels_of_any_kind(labels):
+    X, y = two_moons_like()
+    y = np.array(labels)[y]
+    classifier = clone(SMALL).fit(X, y)
+    np.testing.assert_array_equal(classifier.classes_, np.unique(y))
+    assert classifier.predict(X).dtype == y.dtype
+
+
+@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, -1), np.where(np.arange(20) < 9, 1, -1)])
+def test_one_class_is_refused_before_training(y):
+    X = real(20, P)
+    classifier = clone(SMALL)
+    with pytest.raises(ValueError, match="class"):
+        classifier.fit(X, y)
+    assert not hasattr(classifier, "model_") and not hasattr(classifier, "classes_")
+
+
+def test_a_failed_fit_leaves_the_earlier_one():
+    X, y = two_moons_like()
+    classifier = clone(SMALL).fit(X, y)
+    before = classifier.predict_proba(X)
+    with pytest.raises(ValueError, match="class"):
+        classifier.fit(X, np.zeros(len(X)))
+    with pytest.raises(ValueError, match="one a row|inconsistent"):
+        classifier.fit(X, y[:-1])
+    np.testing.assert_array_equal(classifier.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    "autoencoder",
+    [
+        AutoencoderTransformer(3, max_iter=2),
+        AutoencoderTransformer(3, network=DenseNetwork((8,), dropout=0.2), max_iter=2),
+        VAE(3, hidden_layer_sizes=(8,), max_iter=2),
+        StackedAE(3, hidden_layer_sizes=(8,), layer="rbm", likelihood="bernoulli", pretraining_iter=2, max_iter=1),
+    ],
+)
+def test_any_autoencoder(autoencoder):
+    X = shares(150, P)
+    X[::9, 2] = np.nan
+    y = (X[:, 0] > np.median(X[:, 0])).astype(int)
+    classifier = AutoencoderClassifier(autoencoder, max_iter=60, random_state=0).fit(X, y)
+    assert classifier.score(X, y) > 0.85
+    for rows in (sp.csr_array(np.nan_to_num(X)), X.astype(np.float32)):
+        np.testing.assert_allclose(classifier.predict_proba(rows).sum(1), 1, rtol=1e-5)
+    other = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(other.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_weights_are_rows_given_again():
+    X, y = two_moons_like(40)
+    weight = np.arange(40) % 3
+    index = np.repeat(np.arange(40), weight)
+    one = clone(SMALL).fit(X, y, sample_weight=weight)
+    other = clone(SMALL).fit(X[index], y[index])
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), rtol=1e-6)
+
+
+def test_in_searches():
+    X, y = two_moons_like(90)
+    pipeline = make_pipeline(StandardScaler(), clone(SMALL))
+    grid = {"autoencoderclassifier__autoencoder__n_components": [2, 6]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
+    assert search.predict(X).shape == (90,)
+
+
+def test_few_labels_on_digits():
+    """A hundred labels of 1300: better than the same labels without the rows that have none."""
+    X, y = load_digits(return_X_y=True)
+    few = np.where(np.arange(1300) < 100, y[:1300], -1)
+    classifier = AutoencoderClassifier(random_state=0).fit(X[:1300], few)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(X[:100], y[:100])
+    assert classifier.score(X[1300:], y[1300:]) > linear.score(X[1300:], y[1300:])
