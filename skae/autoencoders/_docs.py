@@ -63,7 +63,7 @@ model_ : Autoencoder
 n_components_ : int
     Size of the code.
 n_iter_ : int
-    Epochs run.
+    Epochs run; 1 where none was needed and the start was kept.
 loss_curve_ : list of float
     Mean loss of each epoch; of the start, where it was kept.
 validation_loss_curve_, validation_epochs_ : list

@@ -224,7 +224,7 @@ class Bernoulli(Likelihood):
             raise ValueError(
                 f"The Bernoulli likelihood takes values in [{low:g}, {high:g}], but column {column} holds {value:g}. "
                 "Negative values in data or values above the bound: scale the columns (MinMaxScaler(clip=True)), "
-                "use likelihood=Bernoulli(bounds='auto'), or choose likelihood='gaussian'."
+                "use bounds='auto', as in likelihood=Bernoulli(bounds='auto'), or choose likelihood='gaussian'."
             )
 
     def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:

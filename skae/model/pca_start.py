@@ -125,7 +125,8 @@ def _silence(network: torch.nn.Module, first: int, last: int) -> None:
     """Let the outputs of the network from `first` to `last` start at zero."""
     layers = getattr(network, "layers", None)
     if layers is not None:
-        layers[-1].weight[first:last].zero_()
+        for parameter in layers[-1].parameters(recurse=False):
+            parameter[first:last].zero_()
         return
     outputs = getattr(network, "silence", None)
     if outputs is not None:
