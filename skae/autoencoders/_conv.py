@@ -44,11 +44,14 @@ class ConvAE(BaseAutoencoder):
         How the decoder doubles it: transposed convolutions, which are the fastest; with
         ``down="max"``, unpooling to where the maxima stood; or each pixel repeated, followed by a
         convolution.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        Dense hidden units between the convolutions and the code, which see the whole image. ()
+        makes the code linear in the last channels.
     {activation}
     {likelihood ... batch_size}
     learning_rate : float or "auto", default="auto"
         First learning rate; "auto" is the optimizer's own: for "adamw", 0.05 over the root of the
-        most channels, between 0.001 and 0.01.
+        most channels or hidden units, between 0.001 and 0.01.
     {optimizer ... verbose}
 
     Attributes
@@ -94,6 +97,7 @@ class ConvAE(BaseAutoencoder):
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
         "down": [StrOptions(set(DOWN))],
         "up": [StrOptions(set(UP))],
+        "hidden_layer_sizes": ["array-like"],
     }
 
     def __init__(
@@ -105,6 +109,7 @@ class ConvAE(BaseAutoencoder):
         kernel_size=3,
         down="stride",
         up="transposed",
+        hidden_layer_sizes=(128,),
         activation="auto",
         likelihood="gaussian",
         init="pca",
@@ -132,6 +137,7 @@ class ConvAE(BaseAutoencoder):
             down=self.down,
             up=self.up,
             activation=activation,
+            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
         )
 
     # Images ----------------------------------------------------------------------------------
