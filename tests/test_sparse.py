@@ -1,35 +1,41 @@
 """SparseAE and its parts: what is kept, what is penalised, and the activations that are left."""
 
+import contextlib
+import itertools
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from registry import assert_same_state, columns_of, generator, real
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from torch.distributions import Bernoulli as Coin
 from torch.distributions import kl_divergence
 
-from skae import LBFGS, ActivationPenalty, AutoencoderTransformer, DenseNetwork, SparseAE
+from skae import LBFGS, ActivationPenalty, AdamW, AutoencoderTransformer, ConvNetwork, DenseNetwork, SparseAE
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import Gaussian
-from skae.model.posteriors import Point, TopK, largest
+from skae.model.posteriors import Point
 from skae.model.sparsity import NORMS, TARGETED, bernoulli_kl
 from skae.model.step import Step
-from skae.training.batches import RawRows
+from skae.model.top_k import TopK, largest
+from skae.training.batches import RawRows, Rows, side_by_side
 from skae.training.dense_gradient import DenseGradient
+from skae.training.trainer import Plan, Trainer
 
 P, D = 5, 8
 KINDS = [*NORMS, *TARGETED]
 FREE = {"early_stopping": False, "random_state": 0}
 
 
-def _model(posterior, network=None, penalties=()):
+def _model(posterior, network=None, penalties=(), shortcut=False):
     """A model in double precision, away from its start."""
     network = network or DenseNetwork((6,), "logistic")
-    model = Autoencoder(
-        network, posterior, Gaussian(), columns_of(real(50, P), Gaussian()), D, shortcut=False, penalties=penalties
-    )
+    columns = columns_of(real(50, P), Gaussian())
+    model = Autoencoder(network, posterior, Gaussian(), columns, D, shortcut=shortcut, penalties=penalties)
     model.reset(generator())
     return model.double()
 
@@ -190,6 +196,149 @@ def test_a_batch_keeps_n_times_k():
     assert ((TopK(5, batch=True).mean(encoded) != 0).sum(1) == 5).all()
 
 
+def test_a_batch_keeps_by_the_weights_of_its_rows():
+    encoded, part = torch.randn(8, 20, generator=generator()), TopK(5, batch=True)
+    plain = part.sample(encoded, generator())
+    assert torch.equal(part.sample(encoded, generator(), weight=torch.ones(8)), plain)
+    # Rows of no weight take no place, however large they are; a row of weight two is two rows.
+    padded = torch.cat([encoded, 100 + encoded[:3]])
+    assert torch.equal(part.sample(padded, generator(), weight=(torch.arange(11) < 8).float())[:8], plain)
+    twice = part.sample(torch.cat([encoded, encoded[:4]]), generator())[:8]
+    weight = 1.0 + (torch.arange(8) < 4)
+    assert torch.equal(part.sample(encoded, generator(), weight=weight), twice)
+
+
+def test_models_side_by_side_keep_what_they_keep_alone():
+    """The shorter table is filled up with rows of no weight."""
+    tables, made = [real(30, P, 0), real(37, P, 1)], []
+    for together in (True, False):
+        models = [
+            Autoencoder(DenseNetwork(()), TopK(2, batch=True), Gaussian(), columns_of(X, Gaussian()), D, shortcut=False)
+            for X in tables
+        ]
+        for model in models:
+            model.reset(generator())
+        rows = [
+            Rows(RawRows(X), model.prepare_for_training, torch.device("cpu"))
+            for model, X in zip(models, tables, strict=True)
+        ]
+        groups = [(models, rows)] if together else [([model], [each]) for model, each in zip(models, rows, strict=True)]
+        for some, theirs in groups:
+            Trainer(some, Plan(AdamW(), 1e-2, 37, 5, 5), generator()).run(side_by_side(theirs))
+        made.append([parameter.detach().clone() for model in models for parameter in model.parameters()])
+    # Adam's first steps double rounding errors: the shorter table's rows are a mean over 37 there and over 30 here.
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+# Revival -------------------------------------------------------------------------------------
+
+
+def _idle(hidden, tied, shortcut):
+    """A step of a model in which some units are idle, and which."""
+    model = _model(TopK(2, revive=1), DenseNetwork(hidden, "tanh", tied=tied), shortcut=shortcut)
+    step = _step(model, generator=generator(), weight=torch.linspace(0.5, 2, 7, dtype=torch.float64))
+    return step, (step.sample == 0).all(0)
+
+
+DENSE = pytest.mark.parametrize(
+    ("hidden", "tied", "shortcut"), list(itertools.product([(), (6,)], [False, True], [False, True]))
+)
+
+
+@DENSE
+def test_a_new_start_is_active_where_rows_are_rebuilt_badly(hidden, tied, shortcut):
+    step, idle = _idle(hidden, tied, shortcut)
+    model, n, loss = step.model, int(idle.sum()), -step.log_likelihood
+    assert 0 < n < D
+    model.code_module(step, loss)
+    assert torch.equal(model.code_module.idle > 0, idle)
+    assert torch.equal(_step(model).encoded, step.encoded)
+    model.code_module(step, loss)
+    assert not model.code_module.idle.any()
+    again = _step(model)
+    worst = loss.detach().argsort(descending=True)[:n]
+    kept = step.sample.detach().sum(1) / (step.sample != 0).sum(1)
+    # Each as active in a row of its own as that row's kept units are on average.
+    torch.testing.assert_close(again.encoded[worst][:, idle].diagonal(), kept[worst].abs())
+    assert torch.equal(again.encoded[:, ~idle], step.encoded[:, ~idle])
+    if not tied:
+        code = torch.randn(3, D, generator=generator(), dtype=torch.float64)
+        torch.testing.assert_close(model.decoder(code * ~idle), model.decoder(code))
+
+
+@DENSE
+def test_a_new_start_has_no_part_in_the_steps_gradient(hidden, tied, shortcut):
+    gradients = []
+    for revived in (False, True):
+        step, _ = _idle(hidden, tied, shortcut)
+        if revived:
+            step.model.code_module.idle.fill_(1)
+        loss = step.terms["negative_log_likelihood"] if revived else -step.log_likelihood
+        assert step.model.training
+        loss.sum().backward()
+        gradients.append([parameter.grad for parameter in step.model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_units_wait_where_rows_are_few():
+    model = _model(TopK(1, revive=1), DenseNetwork(()))
+    for _ in range(2):
+        step = _step(model, n=1, generator=generator())
+        loss = step.terms["negative_log_likelihood"]
+    assert model.code_module.idle.tolist().count(0) == 2
+    assert loss.isfinite().all()
+
+
+def test_revival_leaves_fewer_dead_units_and_no_larger_error():
+    X = load_digits().data
+    train, test = X[:1300], X[1300:]
+    options = {"k": 4, "hidden_layer_sizes": (), "annealing": 0.0, "max_iter": 60, "early_stopping": False}
+    dead, error = [], []
+    for revive in (None, 40):
+        ae = SparseAE(200, revive=revive, random_state=0, **options).fit(train)
+        dead.append(ae.dead_units_)
+        error.append(((test - ae.reconstruct(test)) ** 2).sum(1).mean())
+    assert dead[0] > 50
+    assert dead[1] < dead[0] / 2
+    assert error[1] < error[0]
+
+
+@pytest.mark.parametrize("penalty", ["top_k", "batch_top_k"])
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_revival_is_the_same_again_and_in_pickles(penalty, n_init):
+    X = real(120, P)
+    options = {"k": 2, "revive": 3, "annealing": 0.0, "hidden_layer_sizes": (6,), "max_iter": 6, "n_init": n_init}
+    one, other = (SparseAE(40, penalty=penalty, **options, **FREE).fit(X) for _ in range(2))
+    assert_same_state(one, other)
+    again = pickle.loads(pickle.dumps(one))
+    np.testing.assert_array_equal(again.transform(X), one.transform(X))
+    assert np.isfinite(again.partial_fit(X).loss_curve_).all()
+
+
+def test_revival_in_a_captured_step(monkeypatch):
+    class Replay:
+        """A graph that captures a call by keeping it."""
+
+        def __init__(self, source):
+            pass
+
+        warm_up = contextlib.nullcontext
+
+        def capture(self, call):
+            self.replay = call
+
+    X = real(120, P)
+    ae = SparseAE(40, k=2, revive=3, annealing=0.5, hidden_layer_sizes=(), max_iter=6, **FREE)
+    expected = clone(ae).fit(X)
+    inside = Trainer.__init__
+    monkeypatch.setattr(Trainer, "__init__", lambda self, *args: (inside(self, *args), self._capture(Replay))[0])
+    made = clone(ae).fit(X)
+    # A learning rate that is a tensor is rounded otherwise.
+    np.testing.assert_allclose(made.loss_curve_, expected.loss_curve_, rtol=1e-4)
+
+
 @pytest.mark.parametrize("penalty", ["top_k", "batch_top_k"])
 @pytest.mark.parametrize("hidden", [(), (32,)])
 def test_rows_have_exactly_k_active_units(penalty, hidden):
@@ -247,6 +396,9 @@ def test_a_start_at_pca(penalty):
         ({"penalty": "kl", "init": "pca"}, "penalty='kl' has logistic units"),
         ({"penalty": "kl", "layers": "all"}, "hidden layers' activation is 'gelu'; use 'logistic'"),
         ({"penalty": "l1", "layers": (1.0,)}, "must hold 3 weights"),
+        ({"revive": 5, "network": ConvNetwork((5,), (4,))}, "one is of type .*: use a DenseNetwork, or revive=None"),
+        ({"revive": 5, "optimizer": "lbfgs"}, "revive changes weights between batches"),
+        ({"revive": 0}, "'revive' parameter of SparseAE must be"),
         ({"penalty": "l1", "layers": "some"}, "'layers' parameter of SparseAE must be"),
     ],
     ids=str,

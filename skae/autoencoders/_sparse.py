@@ -8,8 +8,10 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.posteriors import Point, TopK
+from skae.model.posteriors import Point
 from skae.model.sparsity import NORMS, TARGETED, ActivationPenalty
+from skae.model.top_k import TopK
+from skae.training.optimizers import as_optimizer
 
 TOP_K = ("top_k", "batch_top_k")
 # The largest activation of a unit that never was active: logistic units are never quite at zero.
@@ -49,9 +51,16 @@ class SparseAE(BaseAutoencoder):
         Units that "top_k" keeps; "auto" is a tenth of them, at least one.
     alpha : float, default=1.0
         `transform` keeps round(α·k) units of each row; above 1 is often better for classifiers [2]_.
-    annealing : float, default=0.5
+    annealing : float, default=0.0
         Share of the training over which k falls from all units, so that no unit is left without a
-        gradient from the start [2]_.
+        gradient from the start [2]_. It leaves fewer dead units, and a larger error, since less of the
+        training is sparse.
+    revive : int or None, default=None
+        Training steps without an activation after which a unit of "top_k" or "batch_top_k" gets a new
+        start, towards a row that is rebuilt badly; None leaves it. An epoch has n_samples / batch_size
+        steps. It leaves hardly any dead unit; on tables of a few hundred rows, where they do no harm,
+        the error on other rows may rise. It needs dense networks, and an optimizer of batches: not
+        "lbfgs".
     layers : {"code", "all"} or sequence of float, default="code"
         What a penalty reads: the code, or also the encoder's hidden layers; numbers are weights of
         the hidden layers, from the input on, and of the code.
@@ -90,6 +99,7 @@ class SparseAE(BaseAutoencoder):
         "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "annealing": [Interval(Real, 0, 1, closed="both")],
+        "revive": [Interval(Integral, 1, None, closed="left"), None],
         "layers": [StrOptions({"code", "all"}), "array-like"],
     }
 
@@ -108,7 +118,8 @@ class SparseAE(BaseAutoencoder):
         target_activation=0.05,
         k="auto",
         alpha=1.0,
-        annealing=0.5,
+        annealing=0.0,
+        revive=None,
         layers="code",
         max_iter="auto",
         batch_size="auto",
@@ -126,7 +137,15 @@ class SparseAE(BaseAutoencoder):
         if self.init == "pca" and self.penalty in TARGETED:
             raise ValueError(f"penalty={self.penalty!r} has logistic units, not PCA's: use init='random'.")
         if self.penalty in TOP_K:
-            return TopK(self.k, alpha=self.alpha, batch=self.penalty == "batch_top_k", annealing=self.annealing)
+            if self.revive is not None and as_optimizer(self.optimizer, near_pca=False).full_batch:
+                raise ValueError("revive changes weights between batches, which L-BFGS has none of: use 'adamw'.")
+            return TopK(
+                self.k,
+                alpha=self.alpha,
+                batch=self.penalty == "batch_top_k",
+                annealing=self.annealing,
+                revive=self.revive,
+            )
         if self.penalty in TARGETED:
             return Point("logistic", start=self.target_activation)
         return Point("relu" if self.penalty == "l1" and self.init == "random" else "identity")

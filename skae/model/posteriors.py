@@ -36,11 +36,14 @@ class Posterior(BaseEstimator):
         Whether `sample` draws.
     whiten : bool
         Whether a start at PCA has components of unit variance.
+    compares_rows : bool
+        Whether what is decoded of a row depends on the batch's other rows: `sample` is then handed
+        their weights.
     n_start_rows : int
         Training rows that `start_from_rows` wants.
     """
 
-    variational, is_linear, is_random, whiten = False, False, False, False
+    variational, is_linear, is_random, whiten, compares_rows = False, False, False, False, False
     n_start_rows = 0
 
     def build(self, model: Autoencoder) -> nn.Module | None:
@@ -109,83 +112,6 @@ class Point(Posterior):
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
         """Whether PCA minimises a linear model's loss: it does, if that is squared error alone."""
         return not learnt_scale and self.is_linear
-
-
-class TopK(Point):
-    """The k largest of the encoder's outputs, and zero elsewhere; the gradient flows through the kept alone.
-
-    Parameters
-    ----------
-    k : int or "auto"
-        Units that are kept; "auto" is a tenth of them, at least one.
-    alpha : float
-        Outside of training, round(α·k) units are kept.
-    batch : bool
-        Whether training keeps the n·k largest of a batch's n rows, so that some rows have more
-        units and some fewer [2]_. Otherwise each row has k.
-    annealing : float
-        Share of the training over which k falls from all units.
-
-    References
-    ----------
-    .. [1] Makhzani and Frey, "k-sparse autoencoders", ICLR 2014, algorithm 1.
-    .. [2] Bussmann, Leask and Nanda, "BatchTopK sparse autoencoders", 2024.
-    """
-
-    is_linear = False
-
-    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0):
-        self.k = k
-        self.alpha = alpha
-        self.batch = batch
-        self.annealing = annealing
-
-    def n_outputs(self, n_components: int) -> int:
-        """How many numbers the encoder says about a code; raises ValueError where k is above it."""
-        if self.k != "auto" and self.k > n_components:
-            raise ValueError(f"k={self.k} is above the number of units, n_components={n_components}: lower k.")
-        return n_components
-
-    def n_kept(self, n_components: int, progress: float | Tensor = 1.0) -> int | Tensor:
-        """k after a share `progress` of the training."""
-        k = max(1, n_components // 10) if self.k == "auto" else int(self.k)
-        if self.annealing <= 0:
-            return k
-        share = progress / self.annealing
-        if isinstance(share, Tensor):
-            return n_components - share.clamp_max(1.0) * (n_components - k)
-        return round(n_components - min(1.0, share) * (n_components - k))
-
-    def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
-        """The code outside of training: the round(α·k) largest outputs of each row."""
-        d = encoded.shape[1]
-        return largest(encoded, min(d, max(1, round(self.alpha * self.n_kept(d)))))
-
-    def sample(
-        self,
-        encoded: Tensor,
-        generator: torch.Generator,
-        progress: float | Tensor = 1.0,
-        module: nn.Module | None = None,
-    ) -> Tensor:
-        """The code that is decoded while training."""
-        k = self.n_kept(encoded.shape[1], progress)
-        if not self.batch:
-            return largest(encoded, k)
-        return largest(encoded.reshape(1, -1), k * len(encoded)).view_as(encoded)
-
-    def is_solved_by_pca(self, learnt_scale: bool) -> bool:
-        """Whether PCA minimises a linear model's loss: it does not."""
-        return False
-
-
-def largest(values: Tensor, k: int | Tensor) -> Tensor:
-    """The k largest entries of each row, zero elsewhere; k may be a tensor, so that a captured step can change it."""
-    if isinstance(k, Tensor):
-        rank = values.detach().argsort(1, descending=True).argsort(1)
-        return values * (rank < k.round())
-    kept, index = values.topk(k, dim=1, sorted=False)
-    return torch.zeros_like(values).scatter(1, index, kept)
 
 
 class DiagonalGaussian(Posterior):

@@ -125,8 +125,9 @@ class Step:
         """What is decoded: a draw from the posterior while training, its mean otherwise."""
         if self.generator is None:
             return self.code
-        model = self.model
-        return model.posterior.sample(self.encoded, self.generator, self.progress, model.code_module)
+        model, posterior = self.model, self.model.posterior
+        weight = {"weight": self.weight} if posterior.compares_rows else {}
+        return posterior.sample(self.encoded, self.generator, self.progress, model.code_module, **weight)
 
     @property
     def one_sample(self) -> Tensor:
