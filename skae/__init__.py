@@ -7,6 +7,7 @@ from skae.autoencoders._contractive import ContractiveAE
 from skae.autoencoders._conv import ConvAE
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._gan import GAN
+from skae.autoencoders._hashing import SemanticHashing
 from skae.autoencoders._logistic_pca import LogisticPCA
 from skae.autoencoders._rbm import RBM
 from skae.autoencoders._sparse import SparseAE
@@ -18,6 +19,7 @@ from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
 from skae.model.divergences import MaximumMeanDiscrepancy, TotalCorrelation
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
+from skae.model.multinomial import Multinomial
 from skae.model.networks import DenseNetwork
 from skae.model.penalties import Anchor, GaussianCode, LaplaceCode
 from skae.model.priors import MixturePrior, NormalPrior, SwissRollPrior, UniformPrior, VampPrior
@@ -28,11 +30,6 @@ from skae.training.optimizers import LBFGS, SGD, AdamW
 __version__ = "0.1.0.dev0"
 
 __all__ = [
-    "GAN",
-    "LBFGS",
-    "RBM",
-    "SGD",
-    "VAE",
     "ActivationPenalty",
     "AdamW",
     "AdversarialAE",
@@ -48,17 +45,23 @@ __all__ = [
     "DenoisingAE",
     "DenseNetwork",
     "EarlyStopping",
+    "GAN",
     "Gaussian",
     "GaussianCode",
     "GaussianNoise",
+    "LBFGS",
     "LaplaceCode",
     "LogisticPCA",
     "Masking",
     "MaximumMeanDiscrepancy",
     "MixturePrior",
+    "Multinomial",
     "NormalPrior",
     "Poisson",
+    "RBM",
+    "SGD",
     "SaltAndPepper",
+    "SemanticHashing",
     "SparseAE",
     "StackedAE",
     "StudentT",
@@ -66,5 +69,6 @@ __all__ = [
     "SwissRollPrior",
     "TotalCorrelation",
     "UniformPrior",
+    "VAE",
     "VampPrior",
 ]

@@ -36,8 +36,10 @@ from skae import (
     LaplaceCode,
     LogisticPCA,
     Masking,
+    Multinomial,
     Poisson,
     SaltAndPepper,
+    SemanticHashing,
     SparseAE,
     StackedAE,
     StudentT,
@@ -65,6 +67,16 @@ def counts(n: int, p: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).poisson(1 + 5 * shares(n, p, seed)).astype(float)
 
 
+def totalling(total: int):
+    """A function that makes counts of which each row has this total."""
+
+    def rows(n: int, p: int, seed: int = 0) -> np.ndarray:
+        weights = shares(n, p, seed)
+        return np.random.default_rng(seed).multinomial(total, weights / weights.sum(1, keepdims=True)).astype(float)
+
+    return rows
+
+
 class Example(NamedTuple):
     """A likelihood part and a function that makes rows it can score."""
 
@@ -85,6 +97,8 @@ LIKELIHOODS = {
     "bernoulli-auto": Example(Bernoulli(bounds="auto"), real),
     "poisson": Example(Poisson(), counts),
     "example-laplace": Example(Laplace(), real),
+    "multinomial": Example(Multinomial(), totalling(1)),
+    "multinomial-trials": Example(Multinomial(n_trials=12), totalling(12)),
 }
 CORRUPTIONS = {
     "gaussian": GaussianNoise(0.4),
@@ -131,11 +145,15 @@ ESTIMATORS = {
     "SparseAE-revive": SparseAE(2, k=1, revive=2, annealing=0.5, hidden_layer_sizes=(8,), **SMALL),
     "SparseAE-l1": SparseAE(2, penalty="l1", hidden_layer_sizes=(8,), **SMALL),
     "ConvAE": ConvAE(2, channels=(4,), **SMALL),
+    "SemanticHashing": SemanticHashing(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE-vamp": VAE(2, hidden_layer_sizes=(8,), prior=VampPrior(5), **SMALL),
     "StackedAE": StackedAE(2, hidden_layer_sizes=(8,), pretraining_iter=1, **SMALL),
     "RBM": RBM(2, **SMALL),
 }
+
+# Those whose codes are numbers that may lie anywhere: there are paths and derivatives between them.
+SMOOTH = {name: estimator for name, estimator in ESTIMATORS.items() if name not in ("SemanticHashing", "VQVAE")}
 
 
 def with_parameters(estimator, **parameters):

@@ -166,7 +166,7 @@ def test_few_rows(estimator, init, n_rows, early_stopping):
 
 @pytest.mark.parametrize("n_components", ["auto", 0.9])
 @pytest.mark.parametrize("n_rows", [1, 2, 20])
-@pytest.mark.parametrize("estimator", **over(FREE))
+@pytest.mark.parametrize("estimator", **over({name: FREE[name] for name in FREE if name != "SemanticHashing"}))
 def test_few_rows_choose_few_components(estimator, n_rows, n_components):
     X = shares(n_rows, P)
     ae = clone(estimator).set_params(n_components=n_components).fit(X)

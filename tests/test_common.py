@@ -16,6 +16,7 @@ from skae import (
     ConvAE,
     DenoisingAE,
     LogisticPCA,
+    SemanticHashing,
     SparseAE,
     StackedAE,
 )
@@ -37,6 +38,7 @@ ESTIMATORS = [
     StackedAE(layer="rbm", max_iter=3),
     GAN(max_iter=3),
     AutoencoderClassifier(),
+    SemanticHashing(max_iter=3),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

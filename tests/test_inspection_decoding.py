@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from registry import ESTIMATORS, real
+from registry import SMOOTH, real
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -46,11 +46,11 @@ def test_a_linear_path_of_a_linear_model_is_a_line_between_rows(pca):
 
 
 @pytest.mark.parametrize("method", ["linear", "spherical"])
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_paths_end_at_the_reconstructions(name, method, dtype):
     X = real(60, 5).astype(dtype)
-    estimator = ESTIMATORS[name].fit(X)
+    estimator = SMOOTH[name].fit(X)
     made = interpolate(estimator, X[:4], X[4:8], 3, method=method)
     assert made.shape == (4, 3, 5) and made.dtype == dtype
     rebuilt = estimator.inverse_transform(estimator.transform(X[:8]))
@@ -146,10 +146,10 @@ def test_analogies_of_a_linear_model_are_sums_of_rows(pca):
     assert_allclose(analogy(model, codes[:10], codes[10:30], codes[30:33], space="code"), made, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_what_is_to_c_as_a_is_to_a_is_c(name):
     X = real(60, 5)
-    estimator = ESTIMATORS[name].fit(X)
+    estimator = SMOOTH[name].fit(X)
     assert_allclose(analogy(estimator, X[:9], X[:9], X[3]), estimator.inverse_transform(estimator.transform(X[3:4]))[0])
 
 
@@ -185,10 +185,10 @@ def test_bounds_and_base_are_as_told(pca):
     assert_allclose(both, [[-2, 0, 2], [-2, 0, 2]])
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_every_estimators_codes_make_a_grid(name):
     X = real(60, 5).astype(np.float32)
-    rows, _ = decode_grid(ESTIMATORS[name].fit(X), (2, 3), X=X)
+    rows, _ = decode_grid(SMOOTH[name].fit(X), (2, 3), X=X)
     assert rows.shape == (2, 3, 5) and rows.dtype == np.float32
 
 

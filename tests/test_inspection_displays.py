@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from registry import ESTIMATORS, real
+from registry import SMOOTH, real
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -132,10 +132,10 @@ def test_labels_have_room_in_small_pictures(autoencoder, rng):
         assert labels_fit(display.figure_), display
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_every_estimator_is_drawn(name):
     X = real(60, 6)
-    estimator = ESTIMATORS[name].fit(X)
+    estimator = SMOOTH[name].fit(X)
     JacobianSpectrumDisplay.from_estimator(estimator, X)
     LatentTraversalDisplay.from_estimator(estimator, X, image_shape=(2, 3))
     ManifoldDisplay.from_estimator(estimator, X, n=3, image_shape=(2, 3))

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from registry import ESTIMATORS, LIKELIHOODS, NETWORKS, over, real
+from registry import LIKELIHOODS, NETWORKS, SMOOTH, over, real
 from scipy.sparse import csc_array, csr_array
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import VAE, AutoencoderTransformer, ConvAE, DenoisingAE, Poisson, SparseAE
+from skae import VAE, AutoencoderTransformer, ConvAE, DenoisingAE, Multinomial, Poisson, SparseAE
 from skae.inspection import _jacobian, jacobian, tangents
 
 SHORT = {"max_iter": 3, "random_state": 0}
@@ -47,10 +47,10 @@ def test_a_linear_encoders_jacobian_is_its_components(linear):
     assert_allclose(D, np.swapaxes(J, 1, 2), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_the_derivative_is_that_of_differences(name):
     X = real(60, 5)
-    estimator = ESTIMATORS[name].fit(X)
+    estimator = SMOOTH[name].fit(X)
     rows = X[:20]
     assert_allclose(jacobian(estimator, rows), differences(estimator.transform, rows, 1e-5), atol=1e-7)
     codes = estimator.transform(rows)
@@ -61,7 +61,7 @@ def test_the_derivative_is_that_of_differences(name):
 @pytest.mark.parametrize("part, rows", **over(LIKELIHOODS))
 def test_the_units_of_a_likelihood_are_those_of_the_rows(part, rows):
     # Below a count of zero the likelihood is not defined, and differences at zero are from one side.
-    X = np.maximum(rows(60, 4), 0.5) if isinstance(part, Poisson) else rows(60, 4)
+    X = np.maximum(rows(60, 4), 0.5) if isinstance(part, Poisson | Multinomial) else rows(60, 4)
     vae = VAE(2, hidden_layer_sizes=(6,), likelihood=part, **SHORT).fit(X)
     assert_allclose(jacobian(vae, X), differences(vae.transform, X, 1e-5), rtol=1e-5, atol=1e-7)
     codes = vae.transform(X)
@@ -102,10 +102,10 @@ def test_chunks_make_no_difference(monkeypatch):
         assert_allclose(one, other, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_single_precision_stays_and_is_close(name):
     X = real(60, 5)
-    estimator = ESTIMATORS[name].fit(X)
+    estimator = SMOOTH[name].fit(X)
     X = X.astype(np.float32)
     exact = jacobian(estimator, X.astype(np.float64))
     J = jacobian(estimator, X)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from registry import LIKELIHOODS, columns_of, generator, over, real, scaling_of
@@ -26,8 +27,11 @@ def _entries(example, variational=False, dtype=torch.float64):
 @pytest.mark.parametrize("example", **over(LIKELIHOODS))
 def test_log_prob_is_that_of_torch_distributions(example):
     eta, target, extras = _entries(example)
-    expected = example.part.distribution(eta, extras).log_prob(target)
-    torch.testing.assert_close(example.part.log_prob(eta, target, extras), expected)
+    distribution, found = example.part.distribution(eta, extras), example.part.log_prob(eta, target, extras)
+    if distribution.event_shape:
+        # Of whole rows, with the coefficient that counts the orders in which the same words can come.
+        found = found.sum(1) + torch.lgamma(target.sum(1) + 1) - torch.lgamma(target + 1).sum(1)
+    torch.testing.assert_close(found, distribution.log_prob(target))
 
 
 @pytest.mark.parametrize("example", **over(LIKELIHOODS))
@@ -101,6 +105,8 @@ def _scipy_log_density(part, X, mean, model):
         return scipy.stats.laplace(mean, unit * np.exp(extras["log_scale"])).logpdf(X)
     if name == "Poisson":
         return scipy.stats.poisson(mean).logpmf(X)
+    if name == "Multinomial":
+        return scipy.special.xlogy(X, mean / part.n_trials)
     location, scale = (c.numpy() for c in part.target_affine(model.scaling.columns))
     x, r = (X - location) / scale, (mean - location) / scale
     return x * np.log(r) + (1 - x) * np.log1p(-r)
@@ -181,7 +187,12 @@ def test_linear_start_rebuilds_the_mean(example):
     X = example.rows(500, P)
     bias, slope = example.part.linear_start(columns_of(X, example.part))
     rebuilt = scaling_of(X, example.part).from_target(example.part.mean(bias))
-    # Counts start at the geometric mean of one plus them.
-    expected = np.expm1(np.log1p(X).mean(0)) if type(example.part).__name__ == "Poisson" else X.mean(0)
+    # Counts start at the geometric mean of one plus them, shares at those of its logarithm.
+    expected = X.mean(0)
+    if type(example.part).__name__ == "Poisson":
+        expected = np.expm1(np.log1p(X).mean(0))
+    elif type(example.part).__name__ == "Multinomial":
+        logs = np.log1p(X).mean(0)
+        expected = example.part.n_trials * logs / logs.sum()
     np.testing.assert_allclose(rebuilt, expected, rtol=1e-6, atol=1e-6)
     assert (slope > 0).all()

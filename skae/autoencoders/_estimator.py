@@ -20,9 +20,10 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
 from skae.model.corruptions import CORRUPTIONS, Corruption
-from skae.model.likelihoods import LIKELIHOODS, Likelihood
+from skae.model.likelihoods import Likelihood
 from skae.model.model import Model
-from skae.model.networks import ACTIVATIONS
+from skae.model.named_likelihoods import LIKELIHOODS
+from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import Columns
@@ -99,6 +100,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def _network_part(self):
         """The network part, or None for a dense one by `hidden_layer_sizes` and `activation`."""
         return self.network
+
+    def _dense_network(self, hidden_layer_sizes: tuple[int, ...], activation: str):
+        """The network part of these sizes, where no other is asked for."""
+        return DenseNetwork(hidden_layer_sizes, activation)
 
     def _default_activation(self) -> str:
         """What activation="auto" is."""

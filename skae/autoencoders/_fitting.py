@@ -12,8 +12,9 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from skae.model.corruptions import as_corruption
-from skae.model.likelihoods import Gaussian, as_likelihood
+from skae.model.likelihoods import Gaussian
 from skae.model.model import Model
+from skae.model.named_likelihoods import as_likelihood
 from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.penalties import Anchor
@@ -84,7 +85,8 @@ class Fitting:
             wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
             sizes = (wide, wide // 2)
         sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-        return DenseNetwork(sizes, self.estimator._default_activation() if activation == "auto" else activation)
+        activation = self.estimator._default_activation() if activation == "auto" else activation
+        return self.estimator._dense_network(sizes, activation)
 
     @property
     def batch_size(self) -> int:

@@ -89,7 +89,7 @@ class StackedAE(BaseAutoencoder):
         with a penalty of the Jacobian [3]_, or as a restricted Boltzmann machine [1]_.
     corruption : str, Corruption, callable or None, default="masking"
         What the layers of "denoising" undo. The fine-tuning of the whole sees rows as they are.
-    likelihood : {"gaussian", "bernoulli", "student_t", "poisson"} or Likelihood, default="gaussian"
+    likelihood : {"gaussian", "bernoulli", "student_t", "poisson", "multinomial"} or Likelihood, default="gaussian"
         What a row is scored by, as elsewhere. Layers of "rbm" have binary visible units for
         "bernoulli" and Gaussian ones otherwise.
     pretraining_iter : int or "auto", default="auto"

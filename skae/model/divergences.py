@@ -115,7 +115,7 @@ class TotalCorrelation(Penalty):
         """Raise ValueError for an estimator that is unknown or that this code does not allow."""
         if self.estimator not in ("minibatch", "critic"):
             raise ValueError(f"estimator={self.estimator!r} is unknown; use 'minibatch' or 'critic'.")
-        if self.estimator == "minibatch" and not model.posterior.variational:
+        if self.estimator == "minibatch" and not hasattr(model.posterior, "log_variance"):
             raise ValueError("TotalCorrelation(estimator='minibatch') needs a VAE; use estimator='critic'.")
 
     def critic(self, n_features: int, n_components: int) -> nn.Module | None:

@@ -323,13 +323,3 @@ class Poisson(Likelihood):
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """The logarithm of the typical count, with slopes on the logarithmic scale of the input."""
         return torch.log(torch.expm1(columns.mean).clamp_min(1e-3)), columns.spread.expand_as(columns.mean)
-
-
-LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli, "student_t": StudentT, "poisson": Poisson}
-
-
-def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
-    """The part that a string names, or the part itself, checked."""
-    part = LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood
-    part.check()
-    return part

@@ -1,0 +1,99 @@
+"""The multinomial likelihood of words in a document, clicks of a user, or one class of several."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions import Multinomial as MultinomialDistribution
+
+from skae.model.likelihoods import Likelihood
+from skae.model.scaling import Columns
+
+
+class Multinomial(Likelihood):
+    r"""Multinomial likelihood with a softmax over the columns; the network sees log(1 + x).
+
+    .. math:: \log p(x \mid z) = \sum_j x_j \log r_j, \quad r = \mathrm{softmax}(\eta)
+
+    without the multinomial coefficient, which no parameter changes. Rows are counts, shares,
+    tf-idf weights or a one among zeros. They are not normalised here: a row counts as many times
+    as its total, as words do that are drawn one by one. Rows of one total, as `TfidfTransformer`
+    or `normalize(X, norm="l1")` roughly or exactly make them, count alike; but where a KL term or
+    a penalty stands beside the likelihood, a smaller total makes that weigh more.
+
+    Parameters
+    ----------
+    n_trials : int, default=1
+        Total of a row that is predicted or drawn: `reconstruct` gives probabilities with 1, and
+        expected counts of a row of that total otherwise. Scores depend on the rows' own totals.
+
+    References
+    ----------
+    Chaidaroon and Fang, "Variational deep semantic hashing for text documents", SIGIR 2017.
+
+    Examples
+    --------
+    >>> from skae import VAE, Multinomial
+    >>> VAE(2, likelihood=Multinomial())
+    VAE(likelihood=Multinomial(), n_components=2)
+    """
+
+    continuous = False
+
+    def __init__(self, n_trials=1):
+        self.n_trials = n_trials
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        if int(self.n_trials) != self.n_trials or self.n_trials < 1:
+            raise ValueError(f"Multinomial(n_trials={self.n_trials!r}): use a positive integer.")
+
+    def check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for negative values."""
+        if columns.low.min() < 0:
+            raise ValueError(
+                f"Negative values in data: the multinomial likelihood takes counts or shares, but column "
+                f"{int(columns.low.argmin())} holds {float(columns.low.min()):g}. Pass the counts before any "
+                "centring, or choose likelihood='gaussian'."
+            )
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """The logarithm of one plus the count."""
+        return torch.log1p(x.clamp_min(0))
+
+    def from_network_input(self, x: Tensor) -> Tensor:
+        """The count of which one plus it is the exponential."""
+        return torch.expm1(x)
+
+    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Counts are scored as they are."""
+        return torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
+
+    def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
+        """The distribution of a whole row of `n_trials` in all, given the decoder's output."""
+        return MultinomialDistribution(int(self.n_trials), logits=eta, validate_args=False)
+
+    def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """What each entry of the target adds to the log-probability of its row."""
+        return target * torch.log_softmax(eta, -1)
+
+    def slope(self, eta: Tensor, target: Tensor) -> Tensor:
+        """Derivative of minus the row's log-probability with respect to the decoder's output."""
+        return torch.softmax(eta, -1) * target.sum(-1, keepdim=True) - target
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected target of `n_trials` in all: the probabilities, where that is one."""
+        return self.n_trials * torch.softmax(eta, -1)
+
+    def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A draw of the target: counts that sum to `n_trials`."""
+        shares = torch.softmax(eta, -1)
+        rows = shares.reshape(-1, shares.shape[-1])
+        drawn = torch.multinomial(rows, int(self.n_trials), replacement=True, generator=generator)
+        counts = torch.zeros_like(rows).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=rows.dtype))
+        return counts.view_as(shares)
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """The logarithm of the mean input, of which softmax takes the shares, with slopes on the input's scale."""
+        return torch.log(columns.mean.clamp_min(1e-6)), columns.spread.expand_as(columns.mean)

@@ -1,0 +1,21 @@
+"""The likelihoods by their names."""
+
+from __future__ import annotations
+
+from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, Poisson, StudentT
+from skae.model.multinomial import Multinomial
+
+LIKELIHOODS = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "student_t": StudentT,
+    "poisson": Poisson,
+    "multinomial": Multinomial,
+}
+
+
+def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
+    """The part that a string names, or the part itself, checked."""
+    part = LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood
+    part.check()
+    return part
