@@ -9,10 +9,12 @@ from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._gan import GAN
 from skae.autoencoders._hashing import SemanticHashing
 from skae.autoencoders._logistic_pca import LogisticPCA
+from skae.autoencoders._predictive_sparse import PredictiveSparseDecomposition
 from skae.autoencoders._rbm import RBM
 from skae.autoencoders._sparse import SparseAE
 from skae.autoencoders._stacked import StackedAE
 from skae.autoencoders._vae import VAE
+from skae.autoencoders._vq_vae import VQVAE
 from skae.model.adversarial import AdversarialCode
 from skae.model.contraction import Contraction
 from skae.model.conv_network import ConvNetwork
@@ -58,6 +60,7 @@ __all__ = [
     "Multinomial",
     "NormalPrior",
     "Poisson",
+    "PredictiveSparseDecomposition",
     "RBM",
     "SGD",
     "SaltAndPepper",
@@ -70,5 +73,6 @@ __all__ = [
     "TotalCorrelation",
     "UniformPrior",
     "VAE",
+    "VQVAE",
     "VampPrior",
 ]

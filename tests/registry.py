@@ -20,6 +20,7 @@ from skae import (
     RBM,
     SGD,
     VAE,
+    VQVAE,
     ActivationPenalty,
     AdamW,
     AutoencoderTransformer,
@@ -38,6 +39,7 @@ from skae import (
     Masking,
     Multinomial,
     Poisson,
+    PredictiveSparseDecomposition,
     SaltAndPepper,
     SemanticHashing,
     SparseAE,
@@ -150,6 +152,8 @@ ESTIMATORS = {
     "VAE-vamp": VAE(2, hidden_layer_sizes=(8,), prior=VampPrior(5), **SMALL),
     "StackedAE": StackedAE(2, hidden_layer_sizes=(8,), pretraining_iter=1, **SMALL),
     "RBM": RBM(2, **SMALL),
+    "VQVAE": VQVAE(2, n_codes=8, hidden_layer_sizes=(8,), **SMALL),
+    "PredictiveSparseDecomposition": PredictiveSparseDecomposition(2, **SMALL),
 }
 
 # Those whose codes are numbers that may lie anywhere: there are paths and derivatives between them.

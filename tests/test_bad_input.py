@@ -160,7 +160,7 @@ def _assert_usable(ae, X):
 @pytest.mark.parametrize("estimator", **over(ESTIMATORS))
 def test_few_rows(estimator, init, n_rows, early_stopping):
     X = shares(n_rows, P)
-    ae = clone(estimator).set_params(early_stopping=early_stopping, max_iter=2, init=init)
+    ae = with_parameters(estimator, init=init).set_params(early_stopping=early_stopping, max_iter=2)
     _assert_usable(ae.fit(X), X)
 
 
@@ -198,7 +198,7 @@ def test_columns_without_information(estimator):
 def test_a_column_of_gaps(estimator, init):
     X = shares(60, P)
     X[:, 1] = np.nan
-    ae = clone(estimator).set_params(init=init).fit(X)
+    ae = with_parameters(estimator, init=init).fit(X)
     _assert_usable(ae, X)
     # Later values in it are read without harm.
     _assert_usable(ae, np.nan_to_num(X, nan=0.5))

@@ -9,6 +9,7 @@ from skae import (
     GAN,
     RBM,
     VAE,
+    VQVAE,
     AdversarialAE,
     AutoencoderClassifier,
     AutoencoderTransformer,
@@ -16,6 +17,7 @@ from skae import (
     ConvAE,
     DenoisingAE,
     LogisticPCA,
+    PredictiveSparseDecomposition,
     SemanticHashing,
     SparseAE,
     StackedAE,
@@ -39,6 +41,8 @@ ESTIMATORS = [
     GAN(max_iter=3),
     AutoencoderClassifier(),
     SemanticHashing(max_iter=3),
+    VQVAE(max_iter=3),
+    PredictiveSparseDecomposition(max_iter=3),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

@@ -110,10 +110,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Trained
         step = max(1, CHUNK_ELEMENTS // max(self.n_features_in_, 1))
         with torch.inference_mode():
             for start in range(0, len(codes), step):
-                z = torch.tensor(codes[start : start + step], device=device) / model.code_unit
+                z = self._latent(model, torch.tensor(codes[start : start + step], device=device))
                 rows = model.scaling.from_target(model.likelihood.mean(model.decoder(z)))
                 out[start : start + step] = rows.cpu().numpy()
         return out
+
+    def _latent(self, model, codes: torch.Tensor) -> torch.Tensor:
+        """What the decoder reads of codes as `transform` returns them."""
+        return codes / model.code_unit
 
     def reconstruct(self, X):
         """Encode and decode X; entries that are NaN come back filled.

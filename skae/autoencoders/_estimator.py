@@ -97,6 +97,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     # Hooks -----------------------------------------------------------------------------------
 
+    def _asked_components(self):
+        """Size of the code: a number, a share of PCA's variance, or "auto"."""
+        return self.n_components
+
     def _network_part(self):
         """The network part, or None for a dense one by `hidden_layer_sizes` and `activation`."""
         return self.network

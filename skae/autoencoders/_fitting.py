@@ -121,7 +121,7 @@ class Fitting:
         return self.estimator.rate_factor * self.optimizer.default_learning_rate(getattr(self.network, "width", None))
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
-        asked, p = self.estimator.n_components, self.raw.n_features
+        asked, p = self.estimator._asked_components(), self.raw.n_features
         if isinstance(asked, Integral):
             return int(asked)
         if asked == "auto":
@@ -166,10 +166,10 @@ class Fitting:
         return [model, *(self._start(self.raw, columns, model.n_components, axes) for _ in range(n_models - 1))]
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
-        asked = n_components or self.estimator.n_components
+        asked = n_components or self.estimator._asked_components()
         if self.estimator.init == "random" and isinstance(asked, Integral):
             return None
-        n_axes = int(asked) if isinstance(asked, Integral) else MAX_AXES
+        n_axes = self.estimator._posterior().n_decoded(int(asked)) if isinstance(asked, Integral) else MAX_AXES
         return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
 
     def _assemble(self, columns: Columns, n_components: int) -> Model:

@@ -61,17 +61,18 @@ class Autoencoder(Model):
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
         as_pca = shortcut and posterior.is_linear and not posterior.variational and not posterior.whiten
-        self.code_unit = float(columns.spread) if as_pca else 1.0
+        self.code_unit = float(columns.spread) if as_pca or posterior.in_data_units else 1.0
 
     def _build(self, shortcut: bool) -> None:
         p, d = self.n_features, self.n_components
         n_conditions = {None: 0, "noise_level": 1, "mask": p}[self.conditioning]
         encoder = self.network.encoder(p + n_conditions, self.posterior.n_outputs(d))
-        decoder = self.network.decoder(d, p, encoder)
+        n_decoded = self.posterior.n_decoded(d)
+        decoder = self.network.decoder(n_decoded, p, encoder)
         if shortcut:
             linear = isinstance(encoder, Dense) and len(encoder.layers) == 1
             encoder = Shortcut(None if linear else encoder, p, p + n_conditions, self.posterior.n_outputs(d))
-            decoder = Shortcut(None if linear else decoder, d, d, p)
+            decoder = Shortcut(None if linear else decoder, n_decoded, n_decoded, p)
             if getattr(self.network, "tied", False) and not self.posterior.variational:
                 decoder.linear.tie(encoder.linear)
         self.encoder, self.decoder = encoder, decoder
@@ -130,7 +131,7 @@ class Autoencoder(Model):
 
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
         """One batch in the model."""
-        return Step(self, input, target, observed, **options)
+        return (self.posterior.step_class or Step)(self, input, target, observed, **options)
 
     @property
     def prior(self) -> Prior | None:

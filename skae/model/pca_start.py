@@ -49,7 +49,7 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
         With linear paths.
     axes : PrincipalAxes
     """
-    p, d = model.n_features, model.n_components
+    p, d = model.n_features, model.posterior.n_decoded(model.n_components)
     columns = model.scaling.columns
     rank = min(d, axes.vectors.shape[1])
     vectors = axes.vectors.new_zeros(p, d)
@@ -58,7 +58,9 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
     variances[:rank] = axes.variances[:rank].clamp_min(0)
     into, out, unit, log_variance = _code_maps(model, axes, variances)
     bias, slope = model.likelihood.linear_start(columns)
-    left = (columns.variance / columns.spread**2 - vectors.square() @ variances).clamp_min(0)
+    left = (
+        columns.variance / columns.spread**2 - vectors.square() @ (model.posterior.share_kept * variances)
+    ).clamp_min(0)
     # A change beyond the size of what is left is of no use, unless something else than that is to be made smaller.
     pace = (left.sum() / max(axes.total, 1e-300)).clamp(1e-16, 1.0).sqrt()
     if model.corruption is not None or d >= p or not all(isinstance(penalty, Anchor) for penalty in model.penalties):
@@ -105,7 +107,7 @@ def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tu
 
 
 def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_variance: Tensor, rank: int) -> None:
-    encoder, columns, d = model.encoder, model.scaling.columns, model.n_components
+    encoder, columns, d = model.encoder, model.scaling.columns, len(matrix)
     encoder.linear.weight.zero_()
     encoder.linear.weight[:d] = matrix.to(encoder.linear.weight.dtype)
     encoder.linear.bias.zero_()

@@ -41,10 +41,19 @@ class Posterior(BaseEstimator):
         their weights.
     n_start_rows : int
         Training rows that `start_from_rows` wants.
+    share_kept : float
+        Share of the encoder's output's variance that the decoder is told.
+    in_data_units : bool
+        Whether the code is in the data's units: multiplied by their spread where it leaves the model.
+    step_class : type or None
+        The kind of `Step` that knows more than all steps do.
     """
 
     variational, is_linear, is_random, whiten, compares_rows = False, False, False, False, False
     n_start_rows = 0
+    share_kept = 1.0
+    in_data_units = False
+    step_class: type[Step] | None = None
 
     def build(self, model: Autoencoder) -> nn.Module | None:
         """What is learnt beside the networks; most posteriors have nothing."""
@@ -55,6 +64,10 @@ class Posterior(BaseEstimator):
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder says about a code."""
+        return n_components
+
+    def n_decoded(self, n_components: int) -> int:
+        """How many numbers the decoder reads of a code."""
         return n_components
 
     def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
