@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
-from skae import SGD, VAE, AutoencoderTransformer, Bernoulli, DenseNetwork, EarlyStopping, LogisticPCA
+from skae import SGD, VAE, AutoencoderTransformer, Bernoulli, DenseNetwork, EarlyStopping, LogisticPCA, StackedAE
 
 P = 4
 FREE = {
@@ -160,13 +160,15 @@ def _assert_usable(ae, X):
 @pytest.mark.parametrize("estimator", **over(ESTIMATORS))
 def test_few_rows(estimator, init, n_rows, early_stopping):
     X = shares(n_rows, P)
-    ae = with_parameters(estimator, init=init).set_params(early_stopping=early_stopping, max_iter=2)
+    ae = with_parameters(estimator, init=init, early_stopping=early_stopping, max_iter=2)
     _assert_usable(ae.fit(X), X)
 
 
 @pytest.mark.parametrize("n_components", ["auto", 0.9])
 @pytest.mark.parametrize("n_rows", [1, 2, 20])
-@pytest.mark.parametrize("estimator", **over({name: FREE[name] for name in FREE if name != "SemanticHashing"}))
+@pytest.mark.parametrize(
+    "estimator", **over({name: FREE[name] for name in FREE if name not in ("SemanticHashing", "RBM")})
+)
 def test_few_rows_choose_few_components(estimator, n_rows, n_components):
     X = shares(n_rows, P)
     ae = clone(estimator).set_params(n_components=n_components).fit(X)
@@ -186,7 +188,7 @@ def test_columns_without_information(estimator):
     X[:, 1] = 0.5
     constant = clone(estimator).fit(X)
     _assert_usable(constant, X)
-    if not isinstance(constant, (LogisticPCA, VAE)):
+    if not isinstance(constant, (LogisticPCA, VAE, StackedAE)):
         np.testing.assert_allclose(constant.reconstruct(X)[:, 1], 0.5, atol=0.1)
     for value in (0.0, 0.3):
         _assert_usable(clone(estimator).fit(np.full((60, P), value)), np.full((60, P), value))
@@ -306,14 +308,15 @@ class Interrupting:
 @pytest.mark.parametrize("estimator", **over(FREE))
 def test_an_interrupted_fit_keeps_the_model_so_far(estimator, early_stopping):
     X = shares(60, P)
-    ae = clone(estimator).set_params(max_iter=10, early_stopping=early_stopping).set_callbacks(Interrupting(3))
+    ae = with_parameters(estimator, max_iter=10, early_stopping=early_stopping).set_callbacks(Interrupting(3))
     with pytest.warns(UserWarning, match="Training was interrupted in epoch 4; the model so far is kept"):
         ae.fit(X)
     assert ae.n_iter_ == len(ae.loss_curve_) == 3
     _assert_usable(ae, X)
 
 
-@pytest.mark.parametrize("estimator", **over(FREE))
+# tests/test_stacked.py interrupts layers.
+@pytest.mark.parametrize("estimator", **over({name: FREE[name] for name in FREE if name != "StackedAE"}))
 def test_an_interruption_within_an_epoch(estimator, monkeypatch):
     X = shares(60, P)
     inside, calls = SGD.clip, []

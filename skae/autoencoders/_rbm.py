@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch.nn.functional import logsigmoid, softplus
 
 from skae.autoencoders._base import BaseAutoencoder
@@ -193,11 +193,9 @@ class RBM(BaseAutoencoder):
                 total += v[:, i] * logsigmoid(logit) + (1 - v[:, i]) * logsigmoid(-logit)
             return total
 
+        check_is_fitted(self)
         # As many rows at a time as their hidden units allow.
-        return self._scores(X, of, max(1, -(-self._hidden_count() // self.n_features_in_)))
-
-    def _hidden_count(self) -> int:
-        return getattr(self, "n_components_", 1)
+        return self._scores(X, of, -(-self.n_components_ // self.n_features_in_))
 
     def score(self, X, y=None, sample_weight=None):
         """Mean pseudo-log-likelihood; of Gaussian visible units, mean log-likelihood given the codes.
