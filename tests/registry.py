@@ -23,6 +23,7 @@ from skae import (
     VQVAE,
     ActivationPenalty,
     AdamW,
+    AdversarialAE,
     AutoencoderTransformer,
     Bernoulli,
     Contraction,
@@ -37,6 +38,7 @@ from skae import (
     LaplaceCode,
     LogisticPCA,
     Masking,
+    MaximumMeanDiscrepancy,
     Multinomial,
     Poisson,
     PredictiveSparseDecomposition,
@@ -46,6 +48,7 @@ from skae import (
     StackedAE,
     StudentT,
     Swap,
+    TotalCorrelation,
     VampPrior,
 )
 from skae.model.corruptions import CallableCorruption
@@ -122,6 +125,8 @@ PENALTIES = {
     "contraction-exact": Contraction(0.1, estimator="exact"),
     "contraction-difference": Contraction(0.1, estimator="finite_difference"),
     "contraction-second-order": Contraction(0.1, second_order=1.0),
+    "maximum-mean-discrepancy": MaximumMeanDiscrepancy(weight=0.1),
+    "total-correlation-critic": TotalCorrelation(0.1, estimator="critic"),
     "example-decorrelated": DecorrelatedCode(0.1),
 }
 NETWORKS = {
@@ -154,6 +159,7 @@ ESTIMATORS = {
     "RBM": RBM(2, **SMALL),
     "VQVAE": VQVAE(2, n_codes=8, hidden_layer_sizes=(8,), **SMALL),
     "PredictiveSparseDecomposition": PredictiveSparseDecomposition(2, **SMALL),
+    "AdversarialAE": AdversarialAE(2, hidden_layer_sizes=(8,), critic_layer_sizes=(8,), **SMALL),
 }
 
 # Those whose codes are numbers that may lie anywhere: there are paths and derivatives between them.

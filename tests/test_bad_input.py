@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
 from skae import SGD, VAE, AutoencoderTransformer, Bernoulli, DenseNetwork, EarlyStopping, LogisticPCA, StackedAE
+from skae.training.trainer import Trainer
 
 P = 4
 FREE = {
@@ -319,15 +320,15 @@ def test_an_interrupted_fit_keeps_the_model_so_far(estimator, early_stopping):
 @pytest.mark.parametrize("estimator", **over({name: FREE[name] for name in FREE if name != "StackedAE"}))
 def test_an_interruption_within_an_epoch(estimator, monkeypatch):
     X = shares(60, P)
-    inside, calls = SGD.clip, []
+    inside, calls = Trainer._train, []
 
-    def clip(self, gradient):
+    def train(self, batch):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        inside(self, gradient)
+        inside(self, batch)
 
-    monkeypatch.setattr(SGD, "clip", clip)
+    monkeypatch.setattr(Trainer, "_train", train)
     ae = clone(estimator).set_params(max_iter=10, optimizer="sgd", batch_size=20)
     with pytest.warns(UserWarning, match="Training was interrupted in epoch 2"):
         ae.fit(X)

@@ -14,13 +14,16 @@ from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective
 from skae.model.networks import Dense, reset_parts
 from skae.model.penalties import Penalty
-from skae.model.priors import Prior, as_prior
+from skae.model.priors import Prior, as_prior, fixed_prior
 from skae.model.scaling import Columns, Scaling
 
 if TYPE_CHECKING:
     from skae.model.step import Step
 
 LOSSES = ("non_saturating", "minimax", "wasserstein")
+# The critic's learning rate in units of the generator's, as Heusel et al., NIPS 2017, have two: a critic that keeps up
+# tells where to go, and one that lags makes the two circle.
+CRITIC_PACE = 4.0
 
 
 class AdversarialLoss:
@@ -35,7 +38,8 @@ class AdversarialLoss:
     kind : {"non_saturating", "minimax", "wasserstein"}
     gradient_penalty : float or "auto"
         λ of λ·(‖∇D(x̂)‖ − 1)² between the two for "wasserstein" [2]_, and of λ/2·‖∇D(x)‖² at what is
-        real for the others [3]_; "auto" is 10 and 0.
+        real for the others [3]_. "auto" is 0.1·√p for p columns, since the loss is a distance of
+        rows, and 0.
 
     References
     ----------
@@ -49,9 +53,13 @@ class AdversarialLoss:
         if kind not in LOSSES:
             raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
         self.kind = kind
-        if isinstance(gradient_penalty, str):
-            gradient_penalty = 10.0 if kind == "wasserstein" else 0.0
-        self.strength = gradient_penalty
+        self.gradient_penalty = gradient_penalty
+
+    def strength(self, n_features: int) -> float:
+        """λ for rows of so many columns."""
+        if isinstance(self.gradient_penalty, str):
+            return 0.1 * n_features**0.5 if self.kind == "wasserstein" else 0.0
+        return self.gradient_penalty
 
     def opponent(self, critic: nn.Module, made: Tensor) -> Tensor:
         """What the opponent minimises, of shape (n_rows,)."""
@@ -67,8 +75,9 @@ class AdversarialLoss:
             terms = {"loss": on_made - on_real}
         else:
             terms = {"loss": softplus(-on_real) + softplus(on_made)}
-        if self.strength > 0 and generator is not None:
-            terms["gradient_penalty"] = self.strength * self._gradient_penalty(critic, real, made, generator)
+        strength = self.strength(real.shape[1])
+        if strength > 0:
+            terms["gradient_penalty"] = strength * self._gradient_penalty(critic, real, made, generator)
         return terms
 
     def _gradient_penalty(self, critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> Tensor:
@@ -124,7 +133,7 @@ class AdversarialCode(Penalty):
 
     def critic(self, n_features: int, n_components: int) -> nn.Module:
         """The network that tells codes from draws; raises ValueError for a prior that does not fit."""
-        self.prior_part.check(n_components)
+        fixed_prior(self.prior, n_components)
         return Dense((n_components, *self.hidden_layer_sizes, 1), "silu")
 
     def __call__(self, step: Step) -> Tensor:
@@ -172,6 +181,7 @@ class GenerativeAdversary(Model):
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
         self.critic = network.encoder(self.n_features, 1)
+        self.critic.pace = CRITIC_PACE
         self.decoder = network.decoder(n_components, self.n_features, self.critic)
         self.register_buffer("_reference", torch.zeros(()), persistent=False)
 

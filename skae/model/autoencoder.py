@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from sklearn.base import BaseEstimator
@@ -121,12 +122,11 @@ class Autoencoder(Model):
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""
         made = [Objective("", self.main_parameters(), lambda step: step.terms, self.loss_scale)]
-        for penalty, critic, has_critic in zip(self.penalties, self.critics, self.has_critic, strict=True):
-            if has_critic:
-                name = f"{penalty.name}_critic_"
-                made.append(
-                    Objective(name, list(critic.parameters()), penalty.critic_terms, repeats=penalty.critic_steps)
-                )
+        for index, penalty in enumerate(self.penalties):
+            if self.has_critic[index]:
+                parameters = list(self.critics[index].parameters())
+                terms = partial(_critic_terms, index)
+                made.append(Objective(f"{penalty.name}_critic_", parameters, terms, repeats=penalty.critic_steps))
         return made
 
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
@@ -187,3 +187,8 @@ class Autoencoder(Model):
     def encoder_input(x: Tensor, condition: Tensor | None) -> Tensor:
         """Standardised rows and what the encoder is told beside them."""
         return x if condition is None else torch.cat([x, condition], dim=1)
+
+
+def _critic_terms(index: int, step: Step) -> dict[str, Tensor]:
+    """By index, since models side by side have penalties of their own."""
+    return step.model.penalties[index].critic_terms(step)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skae.model.adversarial import AdversarialLoss
 from skae.model.networks import Dense
 from skae.model.penalties import Penalty
-from skae.model.priors import Prior, as_prior
+from skae.model.priors import Prior, as_prior, fixed_prior
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
@@ -58,7 +58,7 @@ class MaximumMeanDiscrepancy(Penalty):
 
     def prepare(self, model: Autoencoder) -> None:
         """Raise ValueError for a prior that does not fit."""
-        self.prior_part.check(model.n_components)
+        fixed_prior(self.prior, model.n_components)
 
     def __call__(self, step: Step) -> Tensor:
         """The share of each row in the unbiased estimate, equation 4 of Gretton et al. 2012."""
@@ -66,11 +66,16 @@ class MaximumMeanDiscrepancy(Penalty):
         # Without a generator nothing is drawn: the same draws each time.
         generator = step.generator or torch.Generator(z.device).manual_seed(0)
         drawn = self.prior_part.sample(len(z), step.model, generator).to(z)
-        others = max(1, len(z) - 1)
-        within = (inverse_multiquadric(z, z).sum(1) - 1) / others + (inverse_multiquadric(drawn, drawn).sum(1) - 1) / (
-            others
-        )
-        return (within - 2 * inverse_multiquadric(z, drawn).mean(1)) / step.loss_scale
+        weight = torch.ones_like(z[:, 0]) if step.weight is None else step.weight
+        codes = mean_over_others(inverse_multiquadric(z, z), weight)
+        draws = mean_over_others(inverse_multiquadric(drawn, drawn), torch.ones_like(weight))
+        return (codes + draws - 2 * inverse_multiquadric(z, drawn).mean(1)) / step.loss_scale
+
+
+def mean_over_others(kernel: Tensor, weight: Tensor) -> Tensor:
+    """The mean of each row of a square matrix without its diagonal, by the weights of the columns."""
+    others = weight.sum() - weight
+    return (kernel @ weight - kernel.diagonal() * weight) / others.clamp_min(torch.finfo(kernel.dtype).tiny)
 
 
 def inverse_multiquadric(a: Tensor, b: Tensor) -> Tensor:
@@ -131,11 +136,18 @@ class TotalCorrelation(Penalty):
         # log q(zᵢ | xⱼ) by component, of shape (n_rows, n_rows, n_components).
         difference = (z[:, None] - mean).square() * torch.exp(-log_variance)
         log_q = -0.5 * (difference + log_variance + math.log(2 * math.pi))
-        joint, apart = torch.logsumexp(log_q.sum(2), 1), torch.logsumexp(log_q, 1).sum(1)
-        return (joint - apart + (z.shape[1] - 1) * math.log(len(z))) / step.loss_scale
+        if step.weight is None:
+            log_share = torch.full_like(z[:, 0], -math.log(len(z)))
+        else:
+            log_share = (step.weight / step.weight.sum()).log()
+        joint = torch.logsumexp(log_q.sum(2) + log_share, 1)
+        return (joint - torch.logsumexp(log_q + log_share[:, None], 1).sum(1)) / step.loss_scale
 
     def critic_terms(self, step: Step) -> dict[str, Tensor]:
         """The critic's part."""
         z = step.one_sample.detach()
-        index = torch.rand(z.shape, generator=step.generator, device=z.device).argsort(0)
+        if step.weight is None:
+            index = torch.rand(z.shape, generator=step.generator, device=z.device).argsort(0)
+        else:
+            index = torch.multinomial(step.weight, z.numel(), True, generator=step.generator).view(z.shape)
         return AdversarialLoss("non_saturating").critic(step.critic(self), z, z.gather(0, index), step.generator)

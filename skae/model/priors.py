@@ -24,7 +24,12 @@ class Prior(BaseEstimator):
         """Raise ValueError for a parameter outside its range."""
 
     def build(self, model: Autoencoder) -> nn.Module | None:
-        """What the prior learns; most have nothing."""
+        """What the prior of a VAE learns, which is mostly nothing; raises ValueError for one without a density."""
+        if type(self).log_prob is Prior.log_prob:
+            raise ValueError(
+                f"{type(self).__name__} has no density, which a VAE's prior needs: use 'normal', 'mixture' or 'vamp' "
+                "here, or AdversarialAE, which only draws from its prior."
+            )
         return None
 
     def start_from_rows(self, model: Autoencoder, rows: Tensor, generator: torch.Generator) -> None:
@@ -36,7 +41,7 @@ class Prior(BaseEstimator):
 
     def log_prob(self, z: Tensor, model: Autoencoder) -> Tensor:
         """log p(z) without the constant −½ log 2π a component, of shape z.shape[:-1]."""
-        raise ValueError(f"{type(self).__name__} has no density: use it where codes are drawn, as in AdversarialAE.")
+        raise NotImplementedError
 
 
 class NormalPrior(Prior):
@@ -314,3 +319,12 @@ def as_prior(prior: str | Prior | Callable) -> Prior:
     if isinstance(prior, str):
         return PRIORS[prior]()
     return prior if isinstance(prior, Prior) else CallablePrior(prior)
+
+
+def fixed_prior(prior: str | Prior | Callable, n_components: int) -> Prior:
+    """The part, checked; raises ValueError for one that does not fit, or that only a VAE can learn."""
+    part = as_prior(prior)
+    part.check(n_components)
+    if type(part).build is not Prior.build:
+        raise ValueError(f"{type(part).__name__} is learnt as the prior of a VAE: use a fixed prior here.")
+    return part
