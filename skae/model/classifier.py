@@ -52,8 +52,14 @@ class EncoderClassifier(Model):
             self.head.weight.zero_()
             self.head.bias.zero_()
 
-    def start_from(self, autoencoder: Autoencoder, rows: Tensor) -> None:
-        """Take the weights of an autoencoder, and the codes' location and scale at standardised rows."""
+    def start_from(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """Take the weights of an autoencoder, and the codes' location and scale at standardised rows.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, n_components)
+            The codes of the rows as the softmax layer sees them.
+        """
         own = self.autoencoder.state_dict()
         self.autoencoder.load_state_dict({k: v for k, v in autoencoder.state_dict().items() if k in own})
         with torch.no_grad():
@@ -62,6 +68,11 @@ class EncoderClassifier(Model):
             spread = code.std(0, correction=0)
             # Dead and nearly dead components are not blown up.
             self.code_scale.copy_(spread.clamp_min(0.1 * float(spread.square().mean().sqrt()) + 1e-12))
+            return self.standardised(code)
+
+    def standardised(self, code: Tensor) -> Tensor:
+        """Codes as the softmax layer sees them."""
+        return (code - self.code_mean) / self.code_scale
 
     def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Raw rows and their classes as (input, target, observed) in float32."""
@@ -102,8 +113,7 @@ class ClassifierStep:
     @cached_property
     def logits(self) -> Tensor:
         """Logarithms of the class probabilities up to a constant, of shape (n_rows, n_classes)."""
-        model = self.model
-        return model.head((self.rows.code - model.code_mean) / model.code_scale)
+        return self.model.head(self.model.standardised(self.rows.code))
 
     @property
     def terms(self) -> dict[str, Tensor]:
