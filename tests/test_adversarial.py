@@ -195,7 +195,7 @@ def energy_test(a, b, n_permutations=200, seed=0):
 
     found = statistic(np.arange(len(a)))
     drawn = [statistic(rng.permutation(len(together))[: len(a)]) for _ in range(n_permutations)]
-    return (1 + sum(each >= found for each in drawn)) / (n_permutations + 1), found / np.mean(drawn)
+    return (1 + sum(each >= found for each in drawn)) / (n_permutations + 1)
 
 
 def _ring(n, rng):
@@ -205,14 +205,14 @@ def _ring(n, rng):
 
 def test_the_energy_test_tells_apart(rng):
     a, b = rng.standard_normal((2, 200, 2))
-    assert energy_test(a, b)[0] > 0.05
-    assert energy_test(a, b + 0.5)[0] < 0.01
-    assert energy_test(a, 2 * b)[0] < 0.01
+    assert energy_test(a, b) > 0.05
+    assert energy_test(a, b + 0.5) < 0.01
+    assert energy_test(a, 2 * b) < 0.01
 
 
 @pytest.fixture(scope="module")
 def split():
-    """The digits in two halves."""
+    """Digits to train on, and others."""
     X = np.random.default_rng(0).permutation(load_digits().data)
     return X[:1200], X[1200:]
 
@@ -226,23 +226,20 @@ def test_codes_of_held_out_rows_are_distributed_as_the_prior(prior, split):
     X, other = split
     aae = AdversarialAE(2, prior=prior, random_state=0).fit(X)
     drawn = aae.model_.prior.sample(len(other), aae.model_, generator()).numpy()
-    ratio = energy_test(aae.transform(other), drawn)[1]
-    untrained = AdversarialAE(2, prior=prior, max_iter=1, learning_rate=1e-9, random_state=0).fit(X)
-    print(ratio, energy_test(untrained.transform(other), drawn)[1], aae.score(other), untrained.score(other))
-    assert ratio < 2
+    assert energy_test(aae.transform(other), drawn) > 0.02
+    # And the codes are still good: PCA, where they start, has the error 1.
+    start = AdversarialAE(2, hidden_layer_sizes=(), max_iter=1, learning_rate=1e-9, random_state=0).fit(X)
+    error, error_start = (np.square(other - each.reconstruct(other)).mean() for each in (aae, start))
+    assert error < 0.9 * error_start
 
 
 def test_rows_are_drawn_by_decoding_the_prior(digits):
     aae = AdversarialAE(2, **SMALL).fit(digits)
-    model, source = aae.model_, torch.Generator()
     drawn = aae.sample(6, random_state=0)
-    source.manual_seed(0)
     np.testing.assert_array_equal(drawn, aae.sample(6, random_state=0))
     assert not np.array_equal(drawn, aae.sample(6, random_state=1))
-    monkey = np.zeros((4, 2))
     fixed = clone(aae).set_params(prior=lambda n, rng: np.zeros((n, 2))).fit(digits)
-    np.testing.assert_allclose(fixed.sample(4), fixed.inverse_transform(monkey), rtol=1e-4, atol=1e-4)
-    assert model.prior.sample(3, model, source).shape == (3, 2)
+    np.testing.assert_allclose(fixed.sample(4), fixed.inverse_transform(np.zeros((4, 2))), rtol=1e-4, atol=1e-4)
 
 
 def test_drawn_digits_have_the_means_and_variances_of_digits(digits):

@@ -27,6 +27,20 @@ def test_means_and_covariances_of_a_table(loss):
     assert np.abs(np.cov(drawn.T) - np.cov(X.T)).max() < 0.4 * spread**2
 
 
+@pytest.mark.slow
+def test_eight_modes_on_a_ring():
+    """Every mode gets draws; the benchmark `generative` has narrow modes and counts draws of high quality."""
+    rng = np.random.default_rng(0)
+    angle = 2 * np.pi * np.arange(8) / 8
+    centres = 2 * np.column_stack([np.cos(angle), np.sin(angle)])
+    X = centres[rng.integers(8, size=2000)] + 0.1 * rng.standard_normal((2000, 2))
+    gan = GAN(2, hidden_layer_sizes=(64, 64), max_iter=50, batch_size=128, random_state=0).fit(X)
+    distance = np.linalg.norm(gan.sample(2500, random_state=0)[:, None] - centres, axis=2)
+    near = distance.min(1) < 0.3
+    assert np.bincount(distance.argmin(1)[near], minlength=8).min() >= 20
+    assert near.mean() > 0.4
+
+
 def test_rows_lie_in_the_likelihoods_range():
     X = shares(200, 4)
     assert np.all(GAN(2, likelihood="bernoulli", **SMALL).fit(X).sample(500) >= 0)
