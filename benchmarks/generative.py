@@ -34,7 +34,7 @@ FURTHER_REFERENCE = "deep belief network 138, generative stochastic network 214"
 WIDTHS = np.geomspace(0.1, 0.4, 15)
 N_DRAWN, N_WIDTH = 10_000, 500
 PARTS = ("aae", "vae", "gan", "ring", "vamp")
-EPOCHS = {"aae": 25, "vae": 15, "gan": 15, "ring": 60, "vamp": 20}
+EPOCHS = {"aae": 10, "vae": 8, "gan": 5, "ring": 60, "vamp": 8}
 RING_MODES, RING_RADIUS, RING_SCALE = 8, 2.0, 0.02
 
 
@@ -72,11 +72,22 @@ def image_model(part: str, args: argparse.Namespace, epochs: int):
         "device": args.device,
         "random_state": args.seed,
     }
-    adamw = AdamW(precision=args.precision)
+    # Chosen by the Parzen window on held-out training images, after 5 epochs of 10, 8 and 6 components.
+    coder = {"n_components": 6, "batch_size": 200, "optimizer": AdamW(precision=args.precision)}
+    adversary = AdamW(betas=(0.5, 0.9), precision=args.precision)
     made = {
-        "aae": (AdversarialAE, {"n_components": 10, "batch_size": 200, "optimizer": adamw}),
-        "vae": (VAE, {"n_components": 10, "batch_size": 200, "optimizer": adamw, "early_stopping": False}),
-        "gan": (GAN, {"n_components": 20, "batch_size": 200}),
+        "aae": (AdversarialAE, coder | {"weight": 40.0}),
+        "vae": (VAE, coder | {"early_stopping": False}),
+        "gan": (
+            GAN,
+            {
+                "n_components": 10,
+                "hidden_layer_sizes": (256, 256),
+                "critic_steps": 2,
+                "batch_size": 128,
+                "optimizer": adversary,
+            },
+        ),
     }
     kind, own = made[part]
     return kind(**(shared | own | parse_parameters(args.parameters)))

@@ -27,7 +27,8 @@ from skae.training.dense_gradient import ACTIVATIONS, DenseGradient
 from skae.training.players import make_players
 
 N, P = 16, 5
-COVERED = {name: example for name, example in LIKELIHOODS.items() if not name.startswith(("student_t", "example"))}
+UNCOVERED = ("student_t", "multinomial", "example")
+COVERED = {name: example for name, example in LIKELIHOODS.items() if not name.startswith(UNCOVERED)}
 CONDITIONS = {
     "plain": {},
     "level": {"corruption": GaussianNoise((0.1, 1.0)), "conditioning": "noise_level"},

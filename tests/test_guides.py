@@ -13,7 +13,7 @@ from skae.autoencoders._base import BaseAutoencoder
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 PAGES = sorted(path for path in GUIDE.glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WITH_A_PAGE = {"AutoencoderTransformer", "LogisticPCA", "DenoisingAE", "VAE", "ConvAE"}
+WITH_A_PAGE = {"AutoencoderTransformer", "LogisticPCA", "DenoisingAE", "VAE", "ConvAE", "AdversarialAE"}
 pytestmark = pytest.mark.skipif(not PAGES, reason="not a checkout")
 
 

@@ -24,6 +24,7 @@ from skae.model.likelihoods import Likelihood
 from skae.model.model import Model
 from skae.model.named_likelihoods import LIKELIHOODS
 from skae.model.networks import ACTIVATIONS, DenseNetwork
+from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import Columns
@@ -132,6 +133,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def _build_model(self, fitting: Fitting, columns: Columns, n_components: int) -> Model:
         """A model of the fit's parts; `fitting` has them."""
         raise NotImplementedError
+
+    def _start_at_pca(self, model: Any, axes: PrincipalAxes) -> None:
+        """Set a new model to its start at PCA."""
+        start_at_pca(model, axes)
 
     def _start_model(self, model: Model, raw: RawRows, fitting: Fitting) -> None:
         """Set first weights by the training rows, where the model does not start at PCA."""

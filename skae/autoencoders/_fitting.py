@@ -16,7 +16,7 @@ from skae.model.likelihoods import Gaussian
 from skae.model.model import Model
 from skae.model.named_likelihoods import as_likelihood
 from skae.model.networks import DenseNetwork
-from skae.model.pca_start import PrincipalAxes, start_at_pca
+from skae.model.pca_start import PrincipalAxes
 from skae.model.penalties import Anchor
 from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
@@ -144,7 +144,7 @@ class Fitting:
     def _start(self, raw: RawRows, columns: Columns, n_components: int, axes: PrincipalAxes | None) -> Model:
         model = self._assemble(columns, n_components)
         if self.estimator.init == "pca":
-            start_at_pca(model, axes)
+            self.estimator._start_at_pca(model, axes)
         self.estimator._start_model(model, raw, self)
         return model.to(self.device)
 

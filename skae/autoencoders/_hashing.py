@@ -13,9 +13,12 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
 from skae.model.bits import Bits, EncoderNetwork
+from skae.model.pca_start import PrincipalAxes, start_at_pca
 
 # Share of the hidden units that is zeroed at each training step.
 DROPOUT = 0.2
+# Share of the variance below which an axis is rounding.
+LEAST_VARIANCE = 1e-10
 
 
 class SemanticHashing(BaseAutoencoder):
@@ -124,6 +127,15 @@ class SemanticHashing(BaseAutoencoder):
 
     def _posterior(self):
         return Bits(self.beta, kl_warm_up=self.kl_warm_up, noise=self.noise)
+
+    def _start_at_pca(self, model, axes):
+        # Bits without an axis start at random, those of axes without variance too.
+        kept = axes.variances > LEAST_VARIANCE * axes.total
+        start_at_pca(model, PrincipalAxes(axes.variances[kept], axes.vectors[:, kept], axes.total))
+        if "log_scale" in model._learnt:
+            # Bits leave more of a row than PCA's components do: begin as if they left all.
+            with torch.no_grad():
+                model._learnt["log_scale"].zero_()
 
     # Fitting ---------------------------------------------------------------------------------
 
