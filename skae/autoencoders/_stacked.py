@@ -76,6 +76,10 @@ class StackedAE(BaseAutoencoder):
     unrolled in reverse order [1]_, [2]_, and `max_iter` epochs fine-tune the whole. The encoder can
     then be tuned to tell classes: `fine_tune`, or `AutoencoderClassifier`.
 
+    Between two layers the codes of all rows are held in memory, 4 bytes for each row and unit, also
+    of rows that are read from disk. Ctrl-C while layers are trained raises `KeyboardInterrupt`, and
+    an earlier fit stays as it was; `warm_start` goes on from the whole, without the layers.
+
     Parameters
     ----------
     {n_components}
