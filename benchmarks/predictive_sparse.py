@@ -5,10 +5,9 @@
 
 Image patches (12 x 12 pixels of the Olivetti faces without their mean; other people to train than to test) and MNIST.
 Objective 1/2 |x - h D|^2 + lambda |h|_1 of held-out rows with the dictionary that was learnt, of the encoder's codes
-and of scikit-learn's `sparse_encode(algorithm="lasso_lars")`; rows a second of both, one thread each, the fastest of
-several calls that take turns. For the
-dictionary itself, the lasso's objective with the one that scikit-learn's `MiniBatchDictionaryLearning` learns from the
-same rows.
+and of scikit-learn's `sparse_encode(algorithm="lasso_lars")`; rows a second of both, one thread each, the fastest
+of several calls that take turns. For the dictionary itself, the lasso's objective with the one that scikit-learn's
+`MiniBatchDictionaryLearning` learns from the same rows.
 """
 
 from __future__ import annotations
