@@ -7,12 +7,13 @@ from numbers import Integral, Real
 from sklearn.utils._param_validation import Interval
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._estimator import RowSampler
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
 
 
-class AdversarialAE(BaseAutoencoder):
+class AdversarialAE(RowSampler, BaseAutoencoder):
     r"""Adversarial autoencoder: codes that are distributed as a prior, so that rows can be drawn.
 
     A critic D learns to tell codes from draws of the prior, and the encoder to fool it [1]_:
@@ -120,24 +121,5 @@ class AdversarialAE(BaseAutoencoder):
             )
         ]
 
-    def sample(self, n_samples=1, *, random_state=None):
-        """Draw codes from the prior and decode them.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Seed.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Expected rows in the units of the training data.
-        """
-
-        def draw(model, generator):
-            codes = model.prior.sample(n_samples, model, generator)
-            return model.likelihood.mean(model.decoder(codes))
-
-        return self._drawn(draw, random_state)
+    def _draw(self, model, n_samples, generator):
+        return model.likelihood.mean(model.decoder(model.prior.sample(n_samples, model, generator)))

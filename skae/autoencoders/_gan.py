@@ -6,13 +6,13 @@ from numbers import Integral, Real
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skae.autoencoders._estimator import TrainedEstimator
+from skae.autoencoders._estimator import RowSampler
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
 
 
-class GAN(TrainedEstimator):
+class GAN(RowSampler):
     r"""Generative adversarial network: rows from a generator that a critic cannot tell from real ones.
 
     .. math:: \min_G \max_D E_x \log \sigma(D(x)) + E_z \log(1 - \sigma(D(G(z))))
@@ -143,22 +143,8 @@ class GAN(TrainedEstimator):
             critic_steps=steps,
         )
 
-    def sample(self, n_samples=1, *, random_state=None):
-        """Draw rows from the generator.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Seed.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
-        """
-        return self._drawn(lambda model, generator: model.draw(n_samples, generator), random_state)
+    def _draw(self, model, n_samples, generator):
+        return model.draw(n_samples, generator)
 
     def score_samples(self, X):
         """The critic's output for each row; higher is more like the training rows than like the generator's.

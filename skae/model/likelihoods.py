@@ -264,17 +264,8 @@ class Bernoulli(Likelihood):
         return torch.logit(mean), spread / (mean * (1 - mean))
 
 
-class Poisson(Likelihood):
-    r"""Poisson likelihood of counts with a logarithmic link; the network sees log(1 + x).
-
-    .. math:: \log p(x \mid z) = \sum_j x_j \log r_j - r_j - \log x_j!
-
-    Examples
-    --------
-    >>> from skae import VAE, Poisson
-    >>> VAE(2, likelihood=Poisson())
-    VAE(likelihood=Poisson(), n_components=2)
-    """
+class CountLikelihood(Likelihood):
+    """Base of the likelihoods of counts, which the network sees as log(1 + x)."""
 
     continuous = False
 
@@ -282,7 +273,7 @@ class Poisson(Likelihood):
         """Raise ValueError for negative values."""
         if columns.low.min() < 0:
             raise ValueError(
-                f"Negative values in data: the Poisson likelihood takes counts, but column "
+                f"Negative values in data: the {type(self).__name__} likelihood takes counts or shares, but column "
                 f"{int(columns.low.argmin())} holds {float(columns.low.min()):g}. Pass the counts before any "
                 "scaling, or choose likelihood='gaussian'."
             )
@@ -298,6 +289,19 @@ class Poisson(Likelihood):
     def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Counts are scored as they are."""
         return torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
+
+
+class Poisson(CountLikelihood):
+    r"""Poisson likelihood of counts with a logarithmic link; the network sees log(1 + x).
+
+    .. math:: \log p(x \mid z) = \sum_j x_j \log r_j - r_j - \log x_j!
+
+    Examples
+    --------
+    >>> from skae import VAE, Poisson
+    >>> VAE(2, likelihood=Poisson())
+    VAE(likelihood=Poisson(), n_components=2)
+    """
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""

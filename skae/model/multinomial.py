@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Multinomial as MultinomialDistribution
 
-from skae.model.likelihoods import Likelihood
+from skae.model.likelihoods import CountLikelihood
 from skae.model.scaling import Columns
 
 
-class Multinomial(Likelihood):
+class Multinomial(CountLikelihood):
     r"""Multinomial likelihood with a softmax over the columns; the network sees log(1 + x).
 
     .. math:: \log p(x \mid z) = \sum_j x_j \log r_j, \quad r = \mathrm{softmax}(\eta)
@@ -39,8 +39,6 @@ class Multinomial(Likelihood):
     VAE(likelihood=Multinomial(), n_components=2)
     """
 
-    continuous = False
-
     def __init__(self, n_trials=1):
         self.n_trials = n_trials
 
@@ -48,27 +46,6 @@ class Multinomial(Likelihood):
         """Raise ValueError for a parameter outside its range."""
         if int(self.n_trials) != self.n_trials or self.n_trials < 1:
             raise ValueError(f"Multinomial(n_trials={self.n_trials!r}): use a positive integer.")
-
-    def check_rows(self, columns: Columns) -> None:
-        """Raise ValueError for negative values."""
-        if columns.low.min() < 0:
-            raise ValueError(
-                f"Negative values in data: the multinomial likelihood takes counts or shares, but column "
-                f"{int(columns.low.argmin())} holds {float(columns.low.min()):g}. Pass the counts before any "
-                "centring, or choose likelihood='gaussian'."
-            )
-
-    def network_input(self, x: Tensor) -> Tensor:
-        """The logarithm of one plus the count."""
-        return torch.log1p(x.clamp_min(0))
-
-    def from_network_input(self, x: Tensor) -> Tensor:
-        """The count of which one plus it is the exponential."""
-        return torch.expm1(x)
-
-    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
-        """Counts are scored as they are."""
-        return torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of a whole row of `n_trials` in all, given the decoder's output."""
