@@ -9,7 +9,7 @@ from registry import assert_same_state, real, shares, state_of
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import GAN, ConvNetwork, DenseNetwork
+from skae import GAN, AdamW, ConvNetwork, DenseNetwork
 from skae.model.adversarial import LOSSES, AdversarialLoss
 
 SMALL = {"hidden_layer_sizes": (16,), "max_iter": 4, "random_state": 0}
@@ -86,6 +86,18 @@ def test_updates_of_the_critic_at_each_batch(loss, steps, monkeypatch):
     seen.clear()
     GAN(2, loss=loss, critic_steps=2, **SMALL | {"max_iter": 1, "batch_size": 20}).fit(real(60, 4))
     assert len(seen) == 3 * 2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_in_bfloat16(loss):
+    X = real(120, 5)
+    optimizer = AdamW(betas=(0.5, 0.9), precision="bfloat16")
+    rounded, single = (
+        GAN(2, loss=loss, gradient_penalty=1.0, optimizer=each, **SMALL).fit(X)
+        for each in (optimizer, clone(optimizer).set_params(precision="float32"))
+    )
+    for name, values in single.loss_terms_.items():
+        np.testing.assert_allclose(rounded.loss_terms_[name][0], values[0], atol=0.05, rtol=0.05)
 
 
 def test_names_of_the_loss_terms():

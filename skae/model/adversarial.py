@@ -84,7 +84,7 @@ class AdversarialLoss:
         at = real
         if self.kind == "wasserstein":
             share = torch.rand(len(real), 1, generator=generator, device=real.device, dtype=real.dtype)
-            at = torch.lerp(real, made, share)
+            at = torch.lerp(real, made.to(real.dtype), share)
         with torch.enable_grad():
             at = at.detach().requires_grad_()
             (slope,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
