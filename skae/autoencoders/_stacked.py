@@ -96,7 +96,7 @@ class StackedAE(BaseAutoencoder):
         What the layers of "denoising" undo. The fine-tuning of the whole sees rows as they are.
     likelihood : {"gaussian", "bernoulli", "student_t", "poisson", "multinomial"} or Likelihood, default="gaussian"
         What a row is scored by, as elsewhere. Layers of "rbm" have binary visible units for
-        "bernoulli" and Gaussian ones otherwise.
+        "bernoulli", Gaussian ones for "gaussian" and "student_t", and no others.
     pretraining_iter : int or "auto", default="auto"
         Epochs of each layer; "auto" is a fifth of what `max_iter="auto"` would be, at least 5. With 0
         the weights are left as they were drawn.
