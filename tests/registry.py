@@ -152,7 +152,7 @@ ESTIMATORS = {
     "SparseAE-revive": SparseAE(2, k=1, revive=2, annealing=0.5, hidden_layer_sizes=(8,), **SMALL),
     "SparseAE-l1": SparseAE(2, penalty="l1", hidden_layer_sizes=(8,), **SMALL),
     "ConvAE": ConvAE(2, channels=(4,), **SMALL),
-    "SemanticHashing": SemanticHashing(2, hidden_layer_sizes=(8,), beta=0.1, **SMALL),
+    "SemanticHashing": SemanticHashing(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE-vamp": VAE(2, hidden_layer_sizes=(8,), prior=VampPrior(5), **SMALL),
     "StackedAE": StackedAE(2, hidden_layer_sizes=(8,), pretraining_iter=1, **SMALL),

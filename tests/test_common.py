@@ -46,6 +46,10 @@ ESTIMATORS = [
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,
+    checks.check_dataframe_column_names_consistency,
+    checks.check_inplace_ensure_writeable,
+]
+TRANSFORMER_CHECKS = [
     checks.check_set_output_transform,
     checks.check_set_output_transform_pandas,
     checks.check_set_output_transform_polars,
@@ -54,8 +58,11 @@ FURTHER_CHECKS = [
     checks.check_transformer_get_feature_names_out,
     checks.check_transformer_get_feature_names_out_pandas,
     checks.check_get_feature_names_out_error,
-    checks.check_dataframe_column_names_consistency,
-    checks.check_inplace_ensure_writeable,
+]
+FURTHER = [
+    pytest.param(check, estimator, id=f"{check.__name__}-{type(estimator).__name__}")
+    for estimator in ESTIMATORS
+    for check in (*FURTHER_CHECKS, *(TRANSFORMER_CHECKS if hasattr(estimator, "transform") else ()))
 ]
 
 
@@ -66,7 +73,6 @@ def test_scikit_learn_checks(estimator, check):
 
 # These checks fit on a frame and transform an array, whoever the estimator is.
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda c: c.__name__)
-def test_further_scikit_learn_checks(estimator, check):
+@pytest.mark.parametrize(("check", "estimator"), FURTHER)
+def test_further_scikit_learn_checks(check, estimator):
     check(type(estimator).__name__, clone(estimator))
