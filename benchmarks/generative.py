@@ -34,7 +34,7 @@ FURTHER_REFERENCE = "deep belief network 138, generative stochastic network 214"
 WIDTHS = np.geomspace(0.1, 0.4, 15)
 N_DRAWN, N_WIDTH = 10_000, 500
 PARTS = ("aae", "vae", "gan", "ring", "vamp")
-EPOCHS = {"aae": 10, "vae": 8, "gan": 5, "ring": 60, "vamp": 8}
+EPOCHS = {"aae": 10, "vae": 8, "gan": 13, "ring": 60, "vamp": 8}
 RING_MODES, RING_RADIUS, RING_SCALE = 8, 2.0, 0.02
 
 
