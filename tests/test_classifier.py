@@ -88,13 +88,28 @@ def test_labels_of_any_kind(labels):
     assert classifier.predict(X).dtype == y.dtype
 
 
-@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, -1), np.where(np.arange(20) < 9, 1, -1)])
+@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, -1), np.full(20, "a")])
 def test_one_class_is_refused_before_training(y):
     X = real(20, P)
     classifier = clone(SMALL)
     with pytest.raises(ValueError, match="class"):
         classifier.fit(X, y)
     assert not hasattr(classifier, "model_") and not hasattr(classifier, "classes_")
+
+
+def test_minus_one_is_a_class_where_there_is_but_one_other():
+    X, y = two_moons_like()
+    classifier = clone(SMALL).fit(X, np.where(y == 1, 1, -1))
+    np.testing.assert_array_equal(classifier.classes_, [-1, 1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_labels_that_are_no_labels(value):
+    X, y = two_moons_like()
+    y = y.astype(float)
+    y[3] = value
+    with pytest.raises(ValueError, match="y contains NaN, infinity or None"):
+        clone(SMALL).fit(X, y)
 
 
 def test_a_failed_fit_leaves_the_earlier_one():

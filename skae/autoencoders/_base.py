@@ -7,7 +7,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
-from skae.autoencoders._estimator import CHUNK_ELEMENTS, TrainedEstimator
+from skae.autoencoders._estimator import CHUNK_ELEMENTS, UnsupervisedEstimator
 from skae.autoencoders._fitting import Fitting
 from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
@@ -16,7 +16,7 @@ from skae.model.scaling import Columns
 from skae.training.batches import RawRows
 
 
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator):
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, UnsupervisedEstimator):
     """Base of the autoencoders: everything but the constructor and the parts of the model.
 
     The hooks of a named one are `_network_part`, `_likelihood_part`, `_posterior`,

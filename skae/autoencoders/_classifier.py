@@ -212,7 +212,8 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,)
-            Classes; -1 marks a row as not labelled.
+            Classes; -1 marks a row as not labelled. Where y has -1 and one other value, these are two
+            classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -250,8 +251,9 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
         y = column_or_1d(y, warn=True)
         # Only what is not equal to itself is NaN.
-        if any(value is None or value != value for value in (y if y.dtype.kind in "fO" else ())):
-            raise ValueError(f"y contains NaN or None: rows that are not labelled have y={UNLABELLED}.")
+        unknown = (value is None or value != value or value in (np.inf, -np.inf) for value in y)
+        if y.dtype.kind in "fO" and any(unknown):
+            raise ValueError(f"y contains NaN, infinity or None: rows that are not labelled have y={UNLABELLED}.")
         check_classification_targets(y[is_labelled(y)])
         raw = RawRows(self._validate(X, reset=True))
         if len(y) != raw.n_rows:
@@ -267,22 +269,12 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         labelled = is_labelled(y)
         classes, index = np.unique(y[labelled], return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(self._one_class(classes, int((~labelled).sum())))
+            found = f"1 class, {classes[0]!r}" if len(classes) else "no class, since all are -1, which is not labelled"
+            raise ValueError(f"A classifier needs rows of at least two classes, but y has {found}.")
         self.classes_ = classes
         rows = raw.subset(np.flatnonzero(labelled))
         rows.y = np.eye(len(classes), dtype=np.float32)[index]
         Fitting(self, rows, X, y, None).run()
-
-    @staticmethod
-    def _one_class(classes: np.ndarray, n_unlabelled: int) -> str:
-        found = f"all labelled rows are of class {classes[0]}" if len(classes) else "no row is labelled"
-        message = f"A classifier needs at least two classes, but {found}."
-        if n_unlabelled:
-            message += (
-                f" The {n_unlabelled} rows with y={UNLABELLED} are not labelled; where {UNLABELLED} is one of the "
-                f"classes, give it another name, as in np.where(y == {UNLABELLED}, 0, y)."
-            )
-        return message
 
     # Using -----------------------------------------------------------------------------------
 
@@ -336,8 +328,12 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
 
 def is_labelled(y: np.ndarray) -> np.ndarray:
-    """Which rows have a class; strings are classes, unless they stand beside −1 among objects."""
-    return np.ones(len(y), dtype=bool) if y.dtype.kind in "US" else np.asarray(y != UNLABELLED, dtype=bool)
+    """Which rows have a class: those that are not −1, unless −1 is one of two classes that y has in all."""
+    if y.dtype.kind in "US":
+        return np.ones(len(y), dtype=bool)
+    labelled = np.asarray(y != UNLABELLED, dtype=bool)
+    others = {value for value in y[labelled].tolist()}
+    return labelled | (len(others) == 1)
 
 
 def start_softmax(head, codes: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:

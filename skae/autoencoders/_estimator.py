@@ -147,67 +147,6 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     # Fitting ---------------------------------------------------------------------------------
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit the model to X.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. NaN marks an entry as not observed: it counts in no term of the loss.
-            Sparse matrices and memory maps are read a chunk at a time.
-        y : array-like of shape (n_samples,), default=None
-            Ignored, but handed to callbacks that score.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; None weighs them equally.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range.
-        FloatingPointError
-            If training diverges. An earlier fit stays as it was.
-        """
-        with self._all_or_nothing():
-            again = self.warm_start and hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=not again)
-            Fitting(self, raw, X, y, self.model_ if again else None).run()
-        return self
-
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Train for one pass over X and keep what was learnt before.
-
-        The first call sets the scale, and starts at the PCA, of its rows: make it a representative
-        and not too small part of the data.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Some rows.
-        y : Ignored
-            Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        with self._all_or_nothing():
-            first = not hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=first)
-            Fitting(self, raw, X, y, None if first else self.model_).run_once()
-        return self
-
     def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:
         X = self._validate(X, reset=reset)
         weight = None
@@ -337,7 +276,72 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-class RowSampler(TrainedEstimator):
+class UnsupervisedEstimator(TrainedEstimator):
+    """Base of the estimators that are fitted to rows alone."""
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the model to X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows. NaN marks an entry as not observed: it counts in no term of the loss.
+            Sparse matrices and memory maps are read a chunk at a time.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, but handed to callbacks that score.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; None weighs them equally.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range.
+        FloatingPointError
+            If training diverges. An earlier fit stays as it was.
+        """
+        with self._all_or_nothing():
+            again = self.warm_start and hasattr(self, "model_")
+            raw = self._raw_rows(X, sample_weight, reset=not again)
+            Fitting(self, raw, X, y, self.model_ if again else None).run()
+        return self
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one pass over X and keep what was learnt before.
+
+        The first call sets the scale, and starts at the PCA, of its rows: make it a representative
+        and not too small part of the data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Some rows.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        with self._all_or_nothing():
+            first = not hasattr(self, "model_")
+            raw = self._raw_rows(X, sample_weight, reset=first)
+            Fitting(self, raw, X, y, None if first else self.model_).run_once()
+        return self
+
+
+class RowSampler(UnsupervisedEstimator):
     """Base of the estimators that draw rows from a prior: the hook is `_draw`."""
 
     def _draw(self, model: Any, n_samples: int, generator: torch.Generator) -> torch.Tensor:
