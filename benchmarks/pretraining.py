@@ -49,8 +49,8 @@ from skae import LBFGS, RBM, AdamW, AutoencoderClassifier, Masking, StackedAE
 RUNS: dict[str, dict[str, dict]] = {
     "cheap": {
         "basic": {"n_train": 10_000, "n_held": 2000, "units": 1000, "pretraining": 12, "epochs": 30},
-        "rotated": {"n_train": 10_000, "n_test": 2000, "n_held": 2000, "units": 1000, "pretraining": 16},
-        "hinton": {"n_train": 60_000, "hidden": (1000, 500, 250), "pretraining": 4, "epochs": 10},
+        "rotated": {"n_train": 10_000, "n_test": 2000, "n_held": 2000, "units": 1000, "pretraining": 24},
+        "hinton": {"n_train": 60_000, "hidden": (1000, 500, 250), "pretraining": 5, "epochs": 14},
         "rbm": {"units": (100,), "n_iter": (10, 40, 160), "rates": (0.03, 0.1, 0.3), "max_iter": (10, 40, "auto")},
         "tables": {"seeds": (0, 1)},
     },

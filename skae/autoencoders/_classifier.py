@@ -28,8 +28,9 @@ from skae.training.batches import RawRows
 UNLABELLED = -1
 # Rows by which the codes' location and scale are found.
 START_ROWS = 4096
-# Of the logistic regression on the codes; an approximate one is enough for a start.
-START_C, START_ITERATIONS = 0.1, 100
+# Of the logistic regression on the codes: C is at most the first number, and the second over the number of rows, so
+# that many rows have something left to teach the encoder; an approximate one is enough for a start.
+LARGEST_C, START_STRENGTH, START_ITERATIONS = 0.1, 40.0, 100
 
 
 class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
@@ -340,7 +341,8 @@ def start_softmax(head, codes: np.ndarray, y: np.ndarray, weight: np.ndarray | N
     """Let a softmax layer start as the logistic regression of classes on codes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        start = LogisticRegression(C=START_C, max_iter=START_ITERATIONS).fit(codes, y, weight)
+        start = LogisticRegression(C=min(LARGEST_C, START_STRENGTH / len(y)), max_iter=START_ITERATIONS)
+        start.fit(codes, y, weight)
     with torch.no_grad():
         for to, values in ((head.weight, start.coef_), (head.bias, start.intercept_)):
             if len(start.classes_) == 2:
