@@ -13,6 +13,11 @@ from torch.nn.functional import logsigmoid, softplus
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits
 from skae.model.likelihoods import Bernoulli, Gaussian
+from skae.training.optimizers import AdamW
+
+# Pseudo-likelihood of held-out binary rows with 256 units, decay 0 / 0.3 / 1 / 3: 400 of spam -25.0 / -18.7 / -17.1 /
+# -16.7, 1500 of spam -18.9 / -15.7 / -15.5 / -15.9, 400 digits -20.2 / -15.4 / -14.6 / -16.3.
+WEIGHT_DECAY = 1.0
 
 
 class RBM(BaseAutoencoder):
@@ -47,8 +52,9 @@ class RBM(BaseAutoencoder):
         of `n_components`, between 0.003 and 0.03: contrastive divergence bears larger steps than an
         autoencoder does.
     optimizer : {"adamw", "sgd"} or Optimizer, default="adamw"
-        How the gradient is followed. Contrastive divergence is not the gradient of a function, so
-        that line searches do not work.
+        How the gradient is followed; "adamw" has weight_decay=1 here, since nothing else keeps few
+        rows from being learnt by heart. Contrastive divergence is not the gradient of a function,
+        so that line searches do not work.
     {warm_start ... verbose}
 
     Attributes
@@ -135,7 +141,7 @@ class RBM(BaseAutoencoder):
                 f"optimizer={self.optimizer!r} searches along lines, but contrastive divergence is not the gradient "
                 "of a function: use 'adamw' or 'sgd'."
             )
-        return self.optimizer
+        return AdamW(weight_decay=WEIGHT_DECAY) if self.optimizer == "adamw" else self.optimizer
 
     def score_samples(self, X):
         """Minus the free energy of each row, log Σₕ exp(−E(v, h)); higher is more normal.
