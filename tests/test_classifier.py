@@ -89,7 +89,8 @@ def test_labels_of_any_kind(labels):
 
 
 @pytest.mark.parametrize("y", [np.zeros(20), np.full(20, -1), np.full(20, "a")])
-def test_one_class_is_refused_before_training(y):
+def test_one_class_is_refused_before_training(y, monkeypatch):
+    monkeypatch.setattr(StackedAE, "fit", None)
     X = real(20, P)
     classifier = clone(SMALL)
     with pytest.raises(ValueError, match="class"):

@@ -177,8 +177,8 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows; NaN marks an entry as not observed.
         y : array-like of shape (n_samples,)
-            Classes; -1 marks a row as not labelled, as in `sklearn.semi_supervised`. Strings beside
-            -1 need dtype object.
+            Classes; -1 marks a row as not labelled, as in `sklearn.semi_supervised`. Where y has -1
+            and one other value, these are two classes. Strings beside -1 need dtype object.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -190,8 +190,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         Raises
         ------
         ValueError
-            If fewer than two classes are labelled (of classes -1 and 1, one is), if y has NaN, or if
-            a parameter or the data are out of range.
+            If y has fewer than two classes, or NaN, or if a parameter or the data are out of range.
         """
         with self._all_or_nothing():
             raw, y = self._labelled_rows(X, y, sample_weight)
@@ -251,11 +250,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         if y is None:
             raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
         y = column_or_1d(y, warn=True)
-        # Only what is not equal to itself is NaN.
-        unknown = (value is None or value != value or value in (np.inf, -np.inf) for value in y)
-        if y.dtype.kind in "fO" and any(unknown):
-            raise ValueError(f"y contains NaN, infinity or None: rows that are not labelled have y={UNLABELLED}.")
-        check_classification_targets(y[is_labelled(y)])
+        check_labels(y)
         raw = RawRows(self._validate(X, reset=True))
         if len(y) != raw.n_rows:
             raise ValueError(f"X has {raw.n_rows} rows, but y has {len(y)} classes: there must be one a row.")
@@ -268,13 +263,9 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     def _tune(self, raw, X, y) -> None:
         labelled = is_labelled(y)
-        classes, index = np.unique(y[labelled], return_inverse=True)
-        if len(classes) < 2:
-            found = f"1 class, {classes[0]!r}" if len(classes) else "no class, since all are -1, which is not labelled"
-            raise ValueError(f"A classifier needs rows of at least two classes, but y has {found}.")
-        self.classes_ = classes
+        self.classes_, index = np.unique(y[labelled], return_inverse=True)
         rows = raw.subset(np.flatnonzero(labelled))
-        rows.y = np.eye(len(classes), dtype=np.float32)[index]
+        rows.y = np.eye(len(self.classes_), dtype=np.float32)[index]
         Fitting(self, rows, X, y, None).run()
 
     # Using -----------------------------------------------------------------------------------
@@ -335,6 +326,23 @@ def is_labelled(y: np.ndarray) -> np.ndarray:
     labelled = np.asarray(y != UNLABELLED, dtype=bool)
     others = {value for value in y[labelled].tolist()}
     return labelled | (len(others) == 1)
+
+
+def check_labels(y: np.ndarray) -> None:
+    """Raise ValueError for labels of fewer than two classes, or what is no label."""
+    if y.dtype.kind == "f":
+        unknown = not np.isfinite(y).all()
+    else:
+        # Only what is not equal to itself is NaN.
+        unknown = y.dtype.kind == "O" and any(value is None or value != value for value in y)
+    if unknown:
+        raise ValueError(f"y contains NaN, infinity or None: rows that are not labelled have y={UNLABELLED}.")
+    labels = y[is_labelled(y)]
+    check_classification_targets(labels)
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        found = f"1 class, {classes[0]!r}" if len(classes) else "no class, since all are -1, which is not labelled"
+        raise ValueError(f"A classifier needs rows of at least two classes, but y has {found}.")
 
 
 def start_softmax(head, codes: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
