@@ -34,7 +34,7 @@ FURTHER_REFERENCE = "deep belief network 138, generative stochastic network 214"
 WIDTHS = np.geomspace(0.1, 0.4, 15)
 N_DRAWN, N_WIDTH = 10_000, 500
 PARTS = ("aae", "vae", "gan", "ring", "vamp")
-EPOCHS = {"aae": 10, "vae": 8, "gan": 13, "ring": 60, "vamp": 8}
+EPOCHS = {"aae": 10, "vae": 8, "gan": 10, "ring": 60, "vamp": 8}
 RING_MODES, RING_RADIUS, RING_SCALE = 8, 2.0, 0.02
 
 
@@ -82,7 +82,7 @@ def image_model(part: str, args: argparse.Namespace, epochs: int):
             GAN,
             {
                 "n_components": 10,
-                "hidden_layer_sizes": (256, 256),
+                "hidden_layer_sizes": (512, 512),
                 "critic_steps": 2,
                 "batch_size": 128,
                 "optimizer": adversary,

@@ -107,7 +107,7 @@ def test_logistic_pca_finds_its_bounds_where_none_are_given():
 def test_negative_counts():
     X = counts(30, P)
     X[5, 3] = -2
-    with pytest.raises(ValueError, match="takes counts, but column 3 holds -2"):
+    with pytest.raises(ValueError, match="takes counts or shares, but column 3 holds -2"):
         AutoencoderTransformer(2, likelihood="poisson").fit(X)
 
 

@@ -61,7 +61,7 @@ def test_refits_are_identical_and_nothing_global_moves(estimator, nothing_global
 @pytest.mark.parametrize("estimator", **over(ESTIMATORS))
 def test_seeds_matter(estimator):
     X = shares(70, P)
-    ae = with_parameters(estimator, init="random").set_params(early_stopping=False, optimizer="adamw")
+    ae = with_parameters(estimator, init="random", early_stopping=False, optimizer="adamw")
     one, other = (state_of(clone(ae).set_params(random_state=seed).fit(X)) for seed in (0, 1))
     assert any(not np.array_equal(one[name], other[name]) for name in one)
 
@@ -110,7 +110,7 @@ def test_nothing_global_moves_when_fit_raises(where, method, monkeypatch, nothin
     monkeypatch.setattr(where, fail)
     for estimator in ESTIMATORS.values():
         with pytest.raises(_Failure):
-            getattr(clone(estimator).set_params(early_stopping=False, optimizer="adamw"), method)(shares(70, P))
+            getattr(with_parameters(estimator, early_stopping=False, optimizer="adamw"), method)(shares(70, P))
 
 
 def test_the_number_of_threads_is_as_before_with_more_than_one():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from registry import ESTIMATORS, OPTIMIZERS, assert_same_state, generator, over, real, shares, state_of
+from registry import ESTIMATORS, OPTIMIZERS, assert_same_state, generator, over, real, shares, state_of, with_parameters
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
@@ -300,7 +300,7 @@ def test_partial_fit_goes_on_from_a_fit_and_a_fit_starts_over():
 @pytest.mark.parametrize("estimator", **over(ESTIMATORS))
 def test_warm_start_goes_on(estimator):
     X = shares(100, P)
-    ae = clone(estimator).set_params(max_iter=20, early_stopping=False)
+    ae = with_parameters(estimator, max_iter=20, early_stopping=False)
     cold = clone(ae).fit(X)
     warm = clone(ae).set_params(warm_start=True).fit(X)
     assert_same_state(cold, warm)

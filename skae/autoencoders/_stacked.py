@@ -194,7 +194,8 @@ class StackedAE(BaseAutoencoder):
             last = index == len(sizes) - 1
             bent = self.code_activation if last else fitting.network.activation
             layer = self._layer(index == 0, bent, size, n_epochs, fitting)
-            layer.fit(rows, sample_weight=raw.weight)
+            # Arrays, whatever the user has set for the output of transformers.
+            layer.set_output(transform="default").fit(rows, sample_weight=raw.weight)
             if layer.n_iter_ < n_epochs:
                 # The layer's own training ended early, which the user alone can have asked for.
                 raise KeyboardInterrupt(f"Interrupted while layer {index + 1} of {len(sizes)} was trained.")
