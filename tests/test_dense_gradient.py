@@ -23,7 +23,8 @@ from skae import (
 )
 from skae.model.step import Step
 from skae.training.batches import Batch
-from skae.training.dense_gradient import ACTIVATIONS, DenseGradient
+from skae.training.dense_gradient import DenseGradient
+from skae.training.dense_paths import ACTIVATIONS
 from skae.training.players import make_players
 
 N, P = 16, 5
