@@ -1,5 +1,6 @@
 """Autoencoders as scikit-learn estimators."""
 
+from skae.anomaly._detector import AutoencoderOutlierDetector
 from skae.autoencoders._adversarial import AdversarialAE
 from skae.autoencoders._autoencoder import AutoencoderTransformer
 from skae.autoencoders._classifier import AutoencoderClassifier
@@ -38,6 +39,7 @@ __all__ = [
     "AdversarialCode",
     "Anchor",
     "AutoencoderClassifier",
+    "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "Bernoulli",
     "Contraction",

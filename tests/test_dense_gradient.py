@@ -21,7 +21,6 @@ from skae import (
     LaplaceCode,
     Masking,
 )
-from skae.model.step import Step
 from skae.training.batches import Batch
 from skae.training.dense_gradient import DenseGradient
 from skae.training.dense_paths import ACTIVATIONS
@@ -76,7 +75,7 @@ def _assert_same(models, batches, progress=1.0):
     player.flat.gradient.zero_()
     source = generator(1)
     for index, (model, batch) in enumerate(zip(models, batches, strict=True)):
-        step = Step(model, batch.input, batch.target, batch.observed, generator=source, progress=progress)
+        step = model.step(batch.input, batch.target, batch.observed, generator=source, progress=progress)
         weight = torch.ones(N) if batch.weight is None else batch.weight
         assert step.terms.keys() == totals.keys()
         for name, term in step.terms.items():

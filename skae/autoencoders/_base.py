@@ -134,7 +134,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """
         return self._map_rows(
             X,
-            lambda model, step: model.scaling.from_target(model.likelihood.mean(step.eta)),
+            lambda model, step: model.scaling.from_target(step.rebuilt),
             lambda: self.n_features_in_,
         )
 

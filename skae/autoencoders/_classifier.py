@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.autoencoders._estimator import TrainedEstimator
+from skae.autoencoders._estimator import TrainedEstimator, all_or_nothing
 from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
 from skae.model.classifier import EncoderClassifier
@@ -192,7 +192,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         ValueError
             If y has fewer than two classes, or NaN, or if a parameter or the data are out of range.
         """
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             raw, y = self._labelled_rows(X, y, sample_weight)
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -224,7 +224,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """
         check_is_fitted(autoencoder)
         self._validate_params()
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             raw, y = self._labelled_rows(X, y, sample_weight)
             if raw.n_features != autoencoder.n_features_in_:
                 raise ValueError(

@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.likelihoods import Bernoulli
-from skae.model.step import Step
 from skae.training.device import new_generator
 
 
@@ -33,7 +32,10 @@ class DenoisingAE(BaseAutoencoder):
         of rows to an array of the same shape (blur, grayscale, downsample).
     conditioning : {"noise_level", "mask"} or None, default=None
         What the encoder is told beside the row: the logarithm of the noise's standard deviation
-        (for `GaussianNoise`, useful with a range of scales), or which entries are intact.
+        (for `GaussianNoise`, useful with a range of scales), or which entries are intact. With
+        "noise_level" and init="random" the network is preconditioned, so that all levels are
+        learnt alike [4]_: it sees rows of unit variance and adds to the best linear guess; the
+        likelihood is then that of the residual in units of what that guess leaves over.
     emphasis : float, default=1.0
         Weight of the corrupted entries in the loss, where the corruption replaces some.
     {max_iter ... verbose}
@@ -54,6 +56,8 @@ class DenoisingAE(BaseAutoencoder):
        distribution", JMLR 15, 2014, theorem 1.
     .. [3] Bengio, Yao, Alain and Vincent, "Generalized denoising auto-encoders as generative
        models", NIPS 2013, algorithm 1 (walkback).
+    .. [4] Karras, Aittala, Aila and Laine, "Elucidating the design space of diffusion-based
+       generative models", NeurIPS 2022, table 1.
 
     Examples
     --------
@@ -131,21 +135,63 @@ class DenoisingAE(BaseAutoencoder):
         noise = self.model_.corruption
         if not isinstance(noise, GaussianNoise):
             raise ValueError(f"score_function needs corruption=GaussianNoise(...), but it is {self.corruption!r}.")
-        low, high = noise.bounds
-        scale = low if scale is None else scale
-        if not low <= scale <= high:
-            raise ValueError(f"scale={scale!r} is outside of what was trained on, [{low:g}, {high:g}].")
-        spread = float(self.model_.scaling.columns.spread)
-        sigma = scale * spread if noise.relative else scale
+        scale = noise.bounds[0] if scale is None else scale
+        self._check_scale(scale)
+        sigma = scale * float(self.model_.scaling.columns.spread) if noise.relative else scale
 
         def score(model, step):
-            if model.conditioning == "noise_level":
-                standardised = scale if noise.relative else scale / spread
-                step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], standardised).log())
-            rebuilt = model.scaling.from_target(model.likelihood.mean(step.eta))
+            rebuilt = model.scaling.from_target(self._told(step, scale).rebuilt)
             return (rebuilt - model.scaling.from_input(step.input)) / sigma**2
 
         return self._map_rows(X, score, lambda: self.n_features_in_)
+
+    def _check_scale(self, scale) -> None:
+        low, high = self.model_.corruption.bounds
+        if not low <= scale <= high:
+            raise ValueError(f"scale={scale!r} is outside of what was trained on, [{low:g}, {high:g}].")
+
+    @staticmethod
+    def _told(step, scale):
+        """The step of clean rows, whose encoder is told this level of noise where it is told of noise at all."""
+        model = step.model
+        if model.conditioning == "noise_level":
+            unit = 1.0 if model.corruption.relative else float(model.scaling.columns.spread)
+            step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], scale / unit).log())
+        return step
+
+    def reconstruct(self, X, *, scale=None):
+        """Encode and decode X, uncorrupted; entries that are NaN come back filled.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        scale : float or None, default=None
+            With conditioning="noise_level", the level of noise that the encoder is told of, in the
+            units of `GaussianNoise.scale`: the larger, the more of a row is taken for noise. None
+            is the smallest that was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Expected rows in the units of X.
+
+        Raises
+        ------
+        ValueError
+            If `scale` was not trained on, or the encoder is not told of the noise.
+        """
+        check_is_fitted(self)
+        if scale is None:
+            return super().reconstruct(X)
+        if self.model_.conditioning != "noise_level":
+            raise ValueError(f"scale={scale!r} needs conditioning='noise_level', but it is {self.conditioning!r}.")
+        self._check_scale(scale)
+        return self._map_rows(
+            X,
+            lambda model, step: model.scaling.from_target(self._told(step, scale).rebuilt),
+            lambda: self.n_features_in_,
+        )
 
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
         """Draw rows by walkback: corrupt and rebuild, again and again.
@@ -180,7 +226,7 @@ class DenoisingAE(BaseAutoencoder):
             x, _ = model.scaling.input(torch.tensor(init, device=device))
         with torch.inference_mode():
             for _ in range(n_steps):
-                step = Step(model, x, x, generator=generator)
+                step = model.step(x, x, generator=generator)
                 rows = self._draw(model, step, generator)
                 x, _ = model.scaling.input(rows)
         return rows.cpu().numpy()
@@ -188,7 +234,7 @@ class DenoisingAE(BaseAutoencoder):
     @staticmethod
     def _draw(model, step, generator):
         """One draw of p(x | x̃): the expected row, or a coin for each entry of a binary one."""
-        mean = model.likelihood.mean(step.eta)
+        mean = step.rebuilt
         if isinstance(model.likelihood, Bernoulli):
             mean = torch.bernoulli(mean, generator=generator)
         return model.scaling.from_target(mean)

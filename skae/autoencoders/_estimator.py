@@ -36,6 +36,23 @@ from skae.training.optimizers import OPTIMIZERS, Optimizer
 CHUNK_ELEMENTS = 2**20
 
 
+@contextlib.contextmanager
+def all_or_nothing(estimator):
+    """Put the fitted attributes back as they were if fitting fails."""
+
+    def fitted():
+        return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}
+
+    before = fitted()
+    try:
+        yield
+    except BaseException:
+        for name in fitted():
+            delattr(estimator, name)
+        estimator.__dict__.update(before)
+        raise
+
+
 class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that a `Trainer` fits: everything between the arrays and the model.
 
@@ -174,22 +191,6 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
         return X
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self):
-        """Put the fitted attributes back as they were if fitting fails."""
-
-        def fitted():
-            return {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("__")}
-
-        before = fitted()
-        try:
-            yield
-        except BaseException:
-            for name in fitted():
-                delattr(self, name)
-            self.__dict__.update(before)
-            raise
-
     def _set_fitted(self, model: Model, attributes: dict) -> None:
         model.eval()
         model.forget_float64()
@@ -306,7 +307,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
         """
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             again = self.warm_start and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
@@ -334,7 +335,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         self : object
             The fitted estimator.
         """
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first)
             Fitting(self, raw, X, y, None if first else self.model_).run_once()

@@ -17,7 +17,7 @@ from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
 from skae.model.priors import Prior
 from skae.model.scaling import Columns, Scaling
-from skae.model.step import Step
+from skae.model.step import PreconditionedStep, Step
 
 
 class Autoencoder(Model):
@@ -65,6 +65,9 @@ class Autoencoder(Model):
         self.code_unit = float(columns.spread) if as_pca or posterior.in_data_units else 1.0
 
     def _build(self, shortcut: bool) -> None:
+        noisy = self.conditioning == "noise_level" and self.posterior.step_class is None
+        self.preconditioned = noisy and not shortcut and self.scaling.same_target
+        self.step_class = PreconditionedStep if self.preconditioned else self.posterior.step_class or Step
         p, d = self.n_features, self.n_components
         n_conditions = {None: 0, "noise_level": 1, "mask": p}[self.conditioning]
         encoder = self.network.encoder(p + n_conditions, self.posterior.n_outputs(d))
@@ -131,7 +134,7 @@ class Autoencoder(Model):
 
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
         """One batch in the model."""
-        return (self.posterior.step_class or Step)(self, input, target, observed, **options)
+        return self.step_class(self, input, target, observed, **options)
 
     @property
     def prior(self) -> Prior | None:

@@ -204,7 +204,7 @@ class BoltzmannUnits(Posterior):
         if step.observed is None:
             return step.target
         with torch.no_grad():
-            expected = step.model.likelihood.mean(step.eta)
+            expected = step.rebuilt
         return torch.where(step.observed > 0, step.target, expected)
 
     def energy_of_rows(self, step: Step) -> Tensor:

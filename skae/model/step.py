@@ -53,7 +53,11 @@ class Step:
 
     @cached_property
     def target(self) -> Tensor:
-        """The rows in the units of the likelihood, of shape (n_rows, n_features)."""
+        """What the likelihood scores, of shape (n_rows, n_features)."""
+        return self._rows()
+
+    def _rows(self) -> Tensor:
+        """The rows in the units of the likelihood."""
         return self._target() if callable(self._target) else self._target
 
     @cached_property
@@ -139,6 +143,11 @@ class Step:
         """The decoder's output for the sample, the likelihood's natural parameter."""
         return self.decode(self.sample)
 
+    @property
+    def rebuilt(self) -> Tensor:
+        """The expected rows in the units of the likelihood, of shape (n_rows, n_features)."""
+        return self.model.likelihood.mean(self.eta)
+
     @cached_property
     def log_likelihood(self) -> Tensor:
         """log p(x | z) in the data's units, of shape (n_rows,) or (n_samples, n_rows)."""
@@ -167,3 +176,43 @@ class Step:
         for penalty in self.model.penalties:
             terms[penalty.name] = penalty.weight * penalty(self)
         return terms
+
+
+class PreconditionedStep(Step):
+    r"""A batch in a denoiser that is told the noise's level σ and meets the same task at each.
+
+    With rows of unit variance, the network sees x̃ of unit variance and fills in what the best
+    linear guess leaves over, again at unit variance:
+
+    .. math:: r(\tilde x, \sigma) = \frac{\tilde x}{1 + \sigma^2}
+        + \frac{\sigma}{\sqrt{1 + \sigma^2}} F\Big(\frac{\tilde x}{\sqrt{1 + \sigma^2}}, \log\sigma\Big)
+
+    References
+    ----------
+    Karras, Aittala, Aila and Laine, "Elucidating the design space of diffusion-based generative
+    models", NeurIPS 2022, table 1.
+    """
+
+    @cached_property
+    def _level(self) -> Tensor:
+        """σ of each row in standardised units, of shape (n_rows, 1)."""
+        return self.condition.exp()
+
+    @cached_property
+    def _root(self) -> Tensor:
+        return (1 + self._level.square()).sqrt()
+
+    @cached_property
+    def seen(self) -> Tensor:  # type: ignore[override]
+        """The noisy rows at unit variance."""
+        return self.corrupted.rows / self._root
+
+    @cached_property
+    def target(self) -> Tensor:
+        """What the linear guess leaves over, at unit variance."""
+        return (self._rows() - self.seen / self._root) * self._root / self._level
+
+    @property
+    def rebuilt(self) -> Tensor:
+        """The linear guess and what the network adds."""
+        return torch.addcmul(self.seen / self._root, self._level / self._root, self.eta)

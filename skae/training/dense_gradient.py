@@ -19,7 +19,6 @@ from skae.model.model import Model
 from skae.model.networks import Dense, Shortcut
 from skae.model.penalties import Anchor
 from skae.model.posteriors import DiagonalGaussian, Point
-from skae.model.step import Step
 from skae.training.batches import Batch
 from skae.training.dense_paths import ACTIVATIONS, path_of
 from skae.training.optimizers import FlatParameters
@@ -146,7 +145,7 @@ class _Pass:
             self.rows.copy_(batch.input)
         else:
             self._see(batch, generator)
-        if self.target is not self.rows:
+        if self.target is not self.rows and not self.models[0].preconditioned:
             self.target.copy_(batch.target)
         if batch.weight is not None:
             torch.mul(batch.weight.unsqueeze(-1), 1 / self.n_rows, out=self.share)
@@ -163,8 +162,10 @@ class _Pass:
         seen = [self.seen] if len(self.models) == 1 else self.seen.unbind(0)
         for index, (model, out) in enumerate(zip(self.models, seen, strict=True)):
             one = batch.of(index) if len(self.models) > 1 else batch
-            step = Step(model, one.input, one.target, one.observed, generator=generator)
+            step = model.step(one.input, one.target, one.observed, generator=generator)
             out[:, :n_features].copy_(step.seen)
+            if model.preconditioned:
+                (self.target if len(self.models) == 1 else self.target[index]).copy_(step.target)
             if step.condition is not None:
                 out[:, n_features:].copy_(step.condition)
 

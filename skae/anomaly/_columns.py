@@ -1,0 +1,113 @@
+"""Columns brought to one scale: distances across units mean nothing."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import sparse, stats
+
+N_KNOTS = 256
+# The unit of a column that is constant in training: a departure of its size is ten standard deviations.
+CONSTANT_UNIT = 0.1
+
+
+class StandardColumns:
+    """Columns of mean 0 and variance 1; sparse ones are not centred, so that they stay sparse.
+
+    A column that is constant in training has a tenth of its value as its unit (0.1 where that is
+    smaller), so that a departure raises the score and nothing is divided by zero.
+    """
+
+    def __init__(self, X):
+        if sparse.issparse(X):
+            n = X.shape[0]
+            mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+            square = np.asarray(X.multiply(X).mean(axis=0), dtype=np.float64).ravel()
+            spread, self.centre = np.sqrt(np.maximum(square - mean**2, 0)), np.zeros(X.shape[1])
+            constant = spread <= 1e-9 * np.abs(mean) + 1e-12 / max(n, 1)
+        else:
+            with warnings.catch_warnings():
+                # Columns without a value.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                mean, spread = (np.nan_to_num(f(X, axis=0, dtype=np.float64)) for f in (np.nanmean, np.nanstd))
+            self.centre = mean
+            constant = spread <= 1e-9 * np.abs(mean)
+        self.spread = np.where(constant, CONSTANT_UNIT * np.maximum(np.abs(mean), 1.0), spread)
+
+    def __call__(self, X):
+        """Scale rows, in the dtype that they have."""
+        if sparse.issparse(X):
+            return (X @ sparse.diags_array(1 / self.spread)).astype(X.dtype).tocsr()
+        return ((X - self.centre) / self.spread).astype(X.dtype, copy=False)
+
+    def back(self, Z: np.ndarray) -> np.ndarray:
+        """Scaled rows in the data's units."""
+        return Z * self.spread + self.centre
+
+
+class AsTheyAre:
+    """No scaling."""
+
+    def __init__(self, X):
+        self.spread = np.ones(X.shape[1])
+
+    def __call__(self, X):
+        """The rows."""
+        return X
+
+    back = __call__
+
+
+class RankColumns:
+    """Each column by its ranks, as a normal distribution has them; linear beyond the training values.
+
+    Neither units nor wild values nor the shape of a column matter then, only the order.
+    """
+
+    def __init__(self, X: np.ndarray):
+        self.columns = [self._knots(column[np.isfinite(column)]) for column in np.asarray(X, dtype=np.float64).T]
+
+    @staticmethod
+    def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        if not len(values):
+            return np.zeros(1), np.zeros(1), 1.0
+        value, count = np.unique(values, return_counts=True)
+        # The middle of its ranks, of a value that occurs several times.
+        score = stats.norm.ppf((np.cumsum(count) - 0.5 * count) / len(values))
+        if len(value) > N_KNOTS:
+            at = np.unique(np.round(np.linspace(0, len(value) - 1, N_KNOTS)).astype(int))
+            value, score = value[at], score[at]
+        spread = values.std()
+        return value, score, spread if spread > 0 else CONSTANT_UNIT * max(abs(value[0]), 1.0)
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Scale rows."""
+        made = np.empty(X.shape, dtype=X.dtype)
+        for j, (value, score, spread) in enumerate(self.columns):
+            x = X[:, j]
+            beyond = np.maximum(x - value[-1], 0) + np.minimum(x - value[0], 0)
+            made[:, j] = np.interp(x, value, score) + beyond / spread
+        return made
+
+
+class RobustColumns:
+    """Columns by median and quartiles, with wild values drawn in by asinh, at variance 1."""
+
+    def __init__(self, X: np.ndarray):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            low, self.centre, high = np.nan_to_num(np.nanpercentile(X, [25, 50, 75], axis=0))
+        spread = (high - low) / (2 * stats.norm.ppf(0.75))
+        self.width = np.where(spread > 0, spread, StandardColumns(X).spread)
+        self.standard = StandardColumns(self._drawn_in(X))
+
+    def _drawn_in(self, X):
+        return np.arcsinh((X - self.centre) / self.width)
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Scale rows."""
+        return self.standard(self._drawn_in(X)).astype(X.dtype, copy=False)
+
+
+GEOMETRIES = {"standard": StandardColumns, "robust": RobustColumns, "rank": RankColumns, "none": AsTheyAre}

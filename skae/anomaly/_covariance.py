@@ -1,0 +1,49 @@
+"""Mahalanobis distance by the covariance of all rows, or of the share that lies closest together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Variances along the axes are at least this share of their mean: rows that lie in a plane have an inverse.
+LEAST_VARIANCE = 1e-3
+MAX_STEPS = 30
+# Rows that the concentration steps look at: more do not change a covariance.
+MAX_ROWS = 20_000
+
+
+class Ellipsoid:
+    """Mean and covariance, and the distance by them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+    support_fraction : float, default=1.0
+        Share of the rows that are kept in turn with the covariance, from a start at the medians.
+    centred : bool, default=True
+        Whether the mean is subtracted.
+    """
+
+    def __init__(self, X: np.ndarray, support_fraction: float = 1.0, *, centred: bool = True):
+        X = np.asarray(X[:: -(-len(X) // MAX_ROWS)], dtype=np.float64)
+        self.centred = centred
+        self._fit(X)
+        n_kept = max(int(support_fraction * len(X)), min(len(X), X.shape[1] + 2))
+        if n_kept == len(X):
+            return
+        distance = np.square(X - np.median(X, axis=0)).sum(axis=1)
+        for _ in range(MAX_STEPS):
+            self._fit(X[np.argpartition(distance, n_kept - 1)[:n_kept]])
+            before, distance = distance, self(X)
+            if np.allclose(before, distance):
+                break
+
+    def _fit(self, X: np.ndarray) -> None:
+        self.centre = X.mean(axis=0) if self.centred else np.zeros(X.shape[1])
+        Z = X - self.centre
+        variance, axes = np.linalg.eigh(Z.T @ Z / len(Z))
+        least = LEAST_VARIANCE * variance.mean()
+        self.whitening = axes / np.sqrt(np.maximum(variance, least if least > 0 else 1.0))
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Mean squared distance along the axes, of shape (n_rows,)."""
+        return np.square((X - self.centre) @ self.whitening, dtype=np.float64).mean(axis=1)

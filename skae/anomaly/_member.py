@@ -1,0 +1,113 @@
+"""One member of a detector: an autoencoder, its scorers, and what they say of held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+
+from skae.anomaly._columns import AsTheyAre, StandardColumns
+from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer
+from skae.anomaly._tail import Tail, harmonic_mean
+
+# Rows that are scored at once.
+CHUNK_ROWS = 8192
+
+
+def dense(X) -> np.ndarray:
+    """Rows as an array."""
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
+class Member:
+    """A fitted autoencoder with its scorers.
+
+    Parameters
+    ----------
+    autoencoder : estimator
+        Is cloned and fitted.
+    scorers : sequence of Scorer
+    X : array or sparse matrix of shape (n_rows, n_features)
+        Training rows in the data's units.
+    held_out : array or sparse matrix of shape (n_held_out, n_features)
+        Rows that calibrate the scores.
+    standardize : bool
+    support_fraction : float
+        Share of the training rows that the autoencoder is fitted on: those that are the least
+        suspicious.
+    random_state : RandomState
+
+    Attributes
+    ----------
+    autoencoder : estimator
+    columns : function
+        Scales rows.
+    calibration : ndarray of shape (n_held_out,)
+        Sorted scores of the held-out rows.
+    """
+
+    def __init__(
+        self, autoencoder, scorers: Sequence[Scorer], X, held_out, *, standardize, support_fraction, random_state
+    ):
+        self.scorers, self.random_state = scorers, random_state
+        self.columns: Any = (StandardColumns if standardize else AsTheyAre)(X)
+        self.autoencoder = seeded(autoencoder, random_state)
+        Z = self.columns(X)
+        if support_fraction < 1:
+            Z = Z[least_suspicious(dense(Z), support_fraction, random_state)]
+        self.autoencoder.fit(Z)
+        self._fit_scorers(dense(Z))
+        self.calibrate(held_out)
+
+    def _fit_scorers(self, Z: np.ndarray) -> None:
+        self._score = [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
+
+    def calibrate(self, held_out) -> None:
+        """Learn what scores mean from rows that nothing was fitted on."""
+        raw = self._raw(held_out)
+        self.tails = [Tail(scores, scorer.logarithmic) for scores, scorer in zip(raw, self.scorers, strict=True)]
+        self.calibration = np.sort(self._combined(raw))
+        self.departures = np.mean([tail.departure(s) for tail, s in zip(self.tails, raw, strict=True)], axis=0)
+
+    def _raw(self, X) -> list[np.ndarray]:
+        """The scores of each scorer."""
+        chunks = [self.columns(dense(X[start : start + CHUNK_ROWS])) for start in range(0, X.shape[0], CHUNK_ROWS)]
+        return [np.concatenate([np.asarray(score(Z), dtype=np.float64) for Z in chunks]) for score in self._score]
+
+    def _combined(self, raw: Sequence[np.ndarray]) -> np.ndarray:
+        if len(raw) == 1:
+            return raw[0]
+        return harmonic_mean([tail(scores) for tail, scores in zip(self.tails, raw, strict=True)])
+
+    def __call__(self, X) -> np.ndarray:
+        """Anomaly scores of rows: of the one scorer, or −log p of all together."""
+        return self._combined(self._raw(X))
+
+
+def seeded(autoencoder, random_state: np.random.RandomState):
+    """A clone whose free seeds are drawn from `random_state`."""
+    made = clone(autoencoder)
+    free = [
+        name
+        for name, value in made.get_params().items()
+        if (name == "random_state" or name.endswith("__random_state")) and value is None
+    ]
+    return made.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in sorted(free)})
+
+
+def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.RandomState) -> np.ndarray:
+    """Indices of the rows that are neither far from the bulk nor from everything else.
+
+    An autoencoder that is flexible enough to learn the anomalies must not see them; what judges
+    here is coarse: a robust covariance, and the distance to handfuls of other rows.
+    """
+    coarse = (RobustDistance(), NeighborDistance(max_samples=8, max_references=2048, columns="robust"))
+    suspicion = np.zeros(len(Z))
+    for scorer in coarse:
+        scores = scorer.fit(None, Z, random_state)(Z)
+        suspicion += Tail(scores, scorer.logarithmic)(scores)
+    n_kept = max(1, int(np.ceil(share * len(Z))))
+    return np.sort(np.argpartition(suspicion, n_kept - 1)[:n_kept])

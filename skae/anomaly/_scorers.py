@@ -1,0 +1,355 @@
+"""Scorers: what is anomalous about a row, in the eyes of a fitted autoencoder or of the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skae.anomaly._columns import GEOMETRIES
+from skae.anomaly._covariance import Ellipsoid
+
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+class Scorer(BaseEstimator):
+    """Base of the scorers: hyperparameters only.
+
+    A scorer of your own has `fit`, which returns a function of rows; see CONTRIBUTING.
+
+    Attributes
+    ----------
+    logarithmic : bool
+        Whether the scores are logarithms, and may be negative.
+    """
+
+    logarithmic = False
+    # The methods of the autoencoder that it calls.
+    needs: Sequence[str] = ()
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for a parameter outside its range, or an autoencoder that it cannot read."""
+        missing = [method for method in self.needs if not hasattr(autoencoder, method)]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} needs an autoencoder with {' and '.join(missing)}, which "
+                f"{type(autoencoder).__name__} does not have; choose another scorer."
+            )
+
+    def fit(self, autoencoder, X: np.ndarray, random_state: np.random.RandomState) -> Scores:
+        """Learn what the scores need.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            Fitted; only its public methods may be called.
+        X : ndarray of shape (n_rows, n_features)
+            The rows that it was fitted on, scaled; entries may be NaN.
+        random_state : RandomState
+            The source of what is random.
+
+        Returns
+        -------
+        function
+            Maps rows of shape (n_rows, n_features) to scores of shape (n_rows,); higher is more
+            anomalous.
+        """
+        raise NotImplementedError
+
+
+def _mean_over_observed(values: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """The mean of each row over the entries that X has; zero where it has none."""
+    observed = ~np.isnan(X)
+    return np.where(observed, values, 0).sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+
+
+class ReconstructionError(Scorer):
+    r"""Error of the reconstruction, a mean over the columns that a row has.
+
+    Parameters
+    ----------
+    loss : {"squared", "absolute", "scaled", "mahalanobis"}, default="squared"
+        "squared" and "absolute" errors; "scaled": squared errors in units of each column's own
+        mean squared error on the training rows, so that columns that cannot be rebuilt do not rule;
+        "mahalanobis": (x − r)ᵀ S⁻¹ (x − r) / p with the covariance S of the training rows'
+        residuals, so that residuals that always come together are counted once.
+
+    References
+    ----------
+    Hawkins, He, Williams and Baxter, "Outlier detection using replicator neural networks", DaWaK 2002.
+
+    Examples
+    --------
+    >>> from skae import AutoencoderOutlierDetector, AutoencoderTransformer
+    >>> from skae.anomaly import ReconstructionError
+    >>> AutoencoderOutlierDetector(AutoencoderTransformer(3), scorer=ReconstructionError("absolute"))
+    AutoencoderOutlierDetector(autoencoder=AutoencoderTransformer(n_components=3),
+                               scorer=ReconstructionError(loss='absolute'))
+    """
+
+    needs = ("reconstruct",)
+
+    def __init__(self, loss="squared"):
+        self.loss = loss
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for an unknown loss, or an autoencoder that does not reconstruct."""
+        super().check(autoencoder)
+        if self.loss not in ("squared", "absolute", "scaled", "mahalanobis"):
+            raise ValueError(
+                f"ReconstructionError(loss={self.loss!r}): use 'squared', 'absolute', 'scaled' or 'mahalanobis'."
+            )
+
+    def fit(self, autoencoder, X, random_state):
+        """Learn the size of the residuals."""
+
+        def residual(rows):
+            return rows - autoencoder.reconstruct(rows)
+
+        if self.loss == "mahalanobis":
+            spread = Ellipsoid(np.nan_to_num(residual(X)), centred=False)
+            return lambda rows: spread(np.nan_to_num(residual(rows)))
+        if self.loss == "absolute":
+            return lambda rows: _mean_over_observed(np.abs(residual(rows)), rows)
+        unit = 1.0
+        if self.loss == "scaled":
+            error = np.nan_to_num(np.square(residual(X)))
+            unit = error.mean(axis=0)
+            unit = np.maximum(unit, 1e-3 * unit.mean()) if unit.any() else 1.0
+        return lambda rows: _mean_over_observed(np.square(residual(rows)) / unit, rows)
+
+
+class NegativeLogLikelihood(Scorer):
+    """−score_samples of the autoencoder: what it takes for unlikely, or a critic for less real.
+
+    It is −log p(x | z) for most classes, the importance-weighted bound for `VAE`, the free energy
+    for `RBM`, and the output of the critic for `GAN`.
+
+    Parameters
+    ----------
+    n_samples : int or None, default=None
+        Importance samples, for `VAE`; None is the method's own number.
+    """
+
+    needs = ("score_samples",)
+    logarithmic = True
+
+    def __init__(self, n_samples=None):
+        self.n_samples = n_samples
+
+    def fit(self, autoencoder, X, random_state):
+        """There is nothing to learn."""
+        options = {} if self.n_samples is None else {"n_samples": self.n_samples}
+        return lambda rows: -autoencoder.score_samples(rows, **options)
+
+
+class DenoisingError(Scorer):
+    r"""What a denoiser changes in a row, at several levels of noise: the mean of log ‖x − r(x, σ)‖².
+
+    With small σ it is the length of ∇ log p(x), the pull towards the data; with large σ the
+    distance from what is usual. `DenoisingAE(conditioning="noise_level")` is told σ; any other
+    autoencoder has one level, its own.
+
+    Parameters
+    ----------
+    scales : tuple of float, default=(0.08, 0.25, 0.7, 2.0)
+        The levels σ that the denoiser is told of, in the units of its corruption.
+    """
+
+    needs = ("reconstruct",)
+    logarithmic = True
+
+    def __init__(self, scales=(0.08, 0.25, 0.7, 2.0)):
+        self.scales = scales
+
+    def fit(self, autoencoder, X, random_state):
+        """There is nothing to learn."""
+        told = getattr(autoencoder, "conditioning", None) == "noise_level"
+        options = [{"scale": scale} for scale in self.scales] if told else [{}]
+
+        def scores(rows):
+            total = np.zeros(len(rows))
+            for option in options:
+                error = _mean_over_observed(np.square(rows - autoencoder.reconstruct(rows, **option)), rows)
+                # The floor is what float32 leaves of a perfect reconstruction.
+                total += np.log(error + 1e-12)
+            return total / len(options)
+
+        return scores
+
+
+class CodeDensity(Scorer):
+    """Mahalanobis distance of the code from the training rows' codes: −log of a normal density.
+
+    Parameters
+    ----------
+    support_fraction : float, default=1.0
+        Share of the codes that the covariance is computed of, as in `RobustDistance`.
+    """
+
+    needs = ("transform",)
+
+    def __init__(self, support_fraction=1.0):
+        self.support_fraction = support_fraction
+
+    def fit(self, autoencoder, X, random_state):
+        """Learn the codes' covariance."""
+        ellipsoid = Ellipsoid(autoencoder.transform(X), self.support_fraction)
+        return lambda rows: ellipsoid(autoencoder.transform(rows))
+
+
+class RobustDistance(Scorer):
+    """Mahalanobis distance in the input space, by the covariance of the rows that are nearest by it.
+
+    Rows are kept and the covariance computed in turn, as the concentration steps of the minimum
+    covariance determinant do, from a start at the medians. It is what a linear autoencoder sees that
+    is fitted to most of the rows, reconstruction error and code together.
+
+    Parameters
+    ----------
+    support_fraction : float, default=0.75
+        Share of the rows that are kept. `sklearn.covariance.MinCovDet` has the same parameter.
+
+    References
+    ----------
+    Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance determinant estimator",
+    Technometrics 41, 1999.
+    """
+
+    def __init__(self, support_fraction=0.75):
+        self.support_fraction = support_fraction
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for a share outside (0, 1]."""
+        super().check(autoencoder)
+        if not 0 < self.support_fraction <= 1:
+            raise ValueError(f"RobustDistance(support_fraction={self.support_fraction!r}): use a share in (0, 1].")
+
+    def fit(self, autoencoder, X, random_state):
+        """Learn the covariance."""
+        ellipsoid = Ellipsoid(np.nan_to_num(X), self.support_fraction)
+        return lambda rows: ellipsoid(np.nan_to_num(rows))
+
+
+class NeighborDistance(Scorer):
+    r"""Distance to the nearest of `max_samples` training rows, a mean of logarithms over subsamples.
+
+    Small subsamples see whether a row is far from everything, large ones whether it lies in a gap;
+    and however many rows there are, a row is compared with at most `max_references`.
+
+    Parameters
+    ----------
+    space : {"input", "code", "output"}, default="input"
+        Whether rows, their codes or their reconstructions are compared.
+    max_samples : int, default=512
+        Rows in a subsample. With clean training rows large ones are better; with polluted ones,
+        anomalies have neighbours of their kind in large subsamples and seldom in small ones.
+    max_references : int, default=4096
+        Rows in all subsamples together.
+    columns : {"standard", "robust", "rank", "none"}, default="none"
+        Scaling of the columns before distances are taken: "standard" to variance 1; "robust" by
+        median and quartiles, with asinh; "rank" by their order alone, as normal scores; "none"
+        takes what the detector made of them.
+
+    References
+    ----------
+    Sugiyama and Borgwardt, "Rapid distance-based outlier detection via sampling", NIPS 2013.
+    Bandaragoda et al., "Isolation-based anomaly detection using nearest-neighbor ensembles",
+    Computational Intelligence 34, 2018.
+    """
+
+    logarithmic = True
+
+    def __init__(self, space="input", *, max_samples=512, max_references=4096, columns="none"):
+        self.space = space
+        self.max_samples = max_samples
+        self.max_references = max_references
+        self.columns = columns
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        spaces = {"input": (), "code": ("transform",), "output": ("reconstruct",)}
+        if self.space not in spaces or self.columns not in GEOMETRIES:
+            raise ValueError(
+                f"NeighborDistance(space={self.space!r}, columns={self.columns!r}): the space is one of "
+                f"{sorted(spaces)}, the columns one of {sorted(GEOMETRIES)}."
+            )
+        if self.max_samples < 1 or self.max_references < 1:
+            raise ValueError(
+                f"NeighborDistance(max_samples={self.max_samples!r}, max_references={self.max_references!r}): "
+                "use at least one row."
+            )
+        self.needs = spaces[self.space]
+        super().check(autoencoder)
+
+    def fit(self, autoencoder, X, random_state):
+        """Draw the subsamples."""
+        place = {"input": lambda rows: rows, "code": "transform", "output": "reconstruct"}[self.space]
+        if isinstance(place, str):
+            place = getattr(autoencoder, place)
+        columns = GEOMETRIES[self.columns](rows := place(X))
+        nearest = NearestOfSubsamples(columns(rows), self.max_samples, self.max_references, random_state)
+        return lambda rows: nearest(columns(place(rows)))
+
+
+class NearestOfSubsamples:
+    """Mean logarithm of the distance to the nearest row of each of several subsamples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+        Entries may be NaN: they count in no distance, and what is left is scaled up.
+    max_samples, max_references : int
+    random_state : RandomState
+    """
+
+    # Bytes of the distances that are held at once.
+    CHUNK = 2**23
+    # Squared distances below this are what rounding leaves of zero.
+    FLOOR = 1e-10
+
+    def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any):
+        n = len(X)
+        self.size = min(n, max_samples)
+        # Each row serves several times where there are few, until a subsample holds all.
+        n_groups = 1 if self.size == n else max(1, min(max_references, 8 * n) // self.size)
+        turns = -(-n_groups * self.size // n)
+        order = np.concatenate([random_state.permutation(n) for _ in range(turns)])[: n_groups * self.size]
+        references = X[order]
+        self.observed = None
+        missing = np.isnan(references)
+        if missing.any():
+            # A gap is filled by the column's mean over the references.
+            mean = np.nanmean(np.where(missing.all(axis=0), 0, references), axis=0)
+            references = np.where(missing, mean, references)
+        self.centre = references.mean(axis=0)
+        self.references = references - self.centre
+        self.squares = np.square(self.references).sum(axis=1)
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Scores of rows."""
+        missing = np.isnan(X)
+        X = np.where(missing, 0, X - self.centre)
+        if not missing.any():
+            missing = None
+        references = self.references.astype(X.dtype, copy=False).T
+        squares = self.squares.astype(X.dtype, copy=False)
+        made = np.empty(len(X))
+        size = max(1, self.CHUNK // (references.shape[1] * X.itemsize))
+        for start in range(0, len(X), size):
+            part = slice(start, start + size)
+            distances = X[part] @ references
+            distances *= -2
+            if missing is None:
+                distances += squares
+                scale = 1.0
+            else:
+                observed = (~missing[part]).astype(X.dtype)
+                distances += observed @ np.square(references)
+                scale = X.shape[1] / np.maximum(observed.sum(axis=1), 1)
+            least = distances.reshape(len(distances), -1, self.size).min(axis=2).astype(np.float64)
+            least = (least + np.square(X[part], dtype=np.float64).sum(axis=1)[:, None]) * np.reshape(scale, (-1, 1))
+            made[part] = 0.5 * np.log(np.maximum(least, self.FLOOR)).mean(axis=1)
+        return made
