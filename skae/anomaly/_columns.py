@@ -20,6 +20,7 @@ class StandardColumns:
     """
 
     def __init__(self, X):
+        mean: np.ndarray
         if sparse.issparse(X):
             n = X.shape[0]
             mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
@@ -30,7 +31,8 @@ class StandardColumns:
             with warnings.catch_warnings():
                 # Columns without a value.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                mean, spread = (np.nan_to_num(f(X, axis=0, dtype=np.float64)) for f in (np.nanmean, np.nanstd))
+                mean = np.nan_to_num(np.asarray(np.nanmean(X, axis=0, dtype=np.float64)))
+                spread = np.nan_to_num(np.asarray(np.nanstd(X, axis=0, dtype=np.float64)))
             self.centre = mean
             constant = spread <= 1e-9 * np.abs(mean)
         self.spread = np.where(constant, CONSTANT_UNIT * np.maximum(np.abs(mean), 1.0), spread)

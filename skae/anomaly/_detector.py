@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skae.anomaly._member import Member
+from skae.anomaly._member import Member, calibrate_together, dense
+from skae.anomaly._reasons import reasons
 from skae.anomaly._scorers import (
     DenoisingError,
     NegativeLogLikelihood,
@@ -20,7 +21,7 @@ from skae.anomaly._scorers import (
     RobustDistance,
     Scorer,
 )
-from skae.anomaly._tail import benjamini_hochberg, conformal_p_values, share_of_anomalies
+from skae.anomaly._tail import NULL_LEVEL, benjamini_hochberg, conformal_p_values, share_of_anomalies
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._gan import GAN
@@ -39,6 +40,98 @@ N_STEPS, BATCH_SIZE = 1000, 256
 
 
 class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+    r"""Anomaly detection by an autoencoder: scores, thresholds, p-values and reasons.
+
+    By default a denoising autoencoder that knows all levels of noise is fitted to standardised
+    columns, and what it changes in a row is its score, together with a second opinion that is
+    coarse and cannot overfit. How the scores of several scorers become one: each is turned into a
+    tail probability by rows that were held out, and −log of their harmonic mean is the score [1]_.
+
+    Parameters
+    ----------
+    autoencoder : estimator, list of estimators or None, default=None
+        Any autoencoder of skae, or several, which are fitted one after the other and averaged.
+        None is `DenoisingAE(64, hidden_layer_sizes=(256,), init="random",
+        corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` with about a thousand
+        steps, however many rows there are.
+    novelty : bool, default=False
+        Whether the training rows are all normal. If not, they are taken to be polluted: the rows
+        that a robust covariance and small subsamples find suspicious are kept from the
+        autoencoder, which would learn them.
+    scorer : "auto", Scorer or list of Scorer, default="auto"
+        What is anomalous about a row; see `skae.anomaly`. "auto" is `DenoisingError` for a
+        denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `RBM` and
+        `GAN`, `ReconstructionError` for others. Beside the default autoencoder stand two
+        `NeighborDistance` (columns as they are and by rank) with `novelty=True`, else
+        `RobustDistance` and a `NeighborDistance` of small subsamples.
+    contamination : float in (0, 0.5] or "auto", default="auto"
+        The share of the training rows that `predict` flags. "auto" with `novelty=True` flags one
+        normal row in a hundred, by held-out rows; else it flags what the bulk of the held-out
+        rows' scores does not explain: rows beyond the 99 % quantile of an empirical null
+        distribution [2]_, or below it as long as the false discovery rate stays at 10 %, and never
+        less than 1 %.
+    standardize : bool, default=True
+        Whether columns are brought to mean 0 and variance 1: distances across units mean nothing.
+        Sparse matrices are not centred. Turn it off for counts and images.
+    support_fraction : float in (0, 1] or "auto", default="auto"
+        Share of the training rows that the autoencoder is fitted on. "auto" is 1 with
+        `novelty=True`, else one half, which bears the most anomalies.
+    n_estimators : int or "auto", default="auto"
+        Members of the ensemble: autoencoders with seeds of their own, fitted on all rows but a part
+        that is held out and calibrates the scores. "auto" is 5 below 2000 rows, where one part
+        would tell too little, and 1 from there on, with a tenth of the rows held out (at most
+        10,000). With a list of autoencoders there is at least one member for each.
+    random_state : int, RandomState instance or None, default=None
+        Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted autoencoders.
+    offset_ : float
+        `decision_function` is `score_samples` minus it.
+    contamination_ : float
+        The share that is flagged: as asked for, or the estimate.
+    calibration_scores_ : ndarray of shape (n_held_out,)
+        `score_samples` of the held-out rows by the members that were not fitted on them, sorted.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has string column names.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Trees that isolate rows.
+
+    Notes
+    -----
+    Rows with gaps (NaN) are fitted and scored by what is observed. Fewer than 20 rows are not held
+    out: the scores are then calibrated on the training rows themselves, and p-values are too large
+    or too small by what that costs.
+
+    References
+    ----------
+    .. [1] Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 116, 2019.
+    .. [2] Efron, "Large-scale simultaneous hypothesis testing: the choice of a null hypothesis",
+       JASA 99, 2004.
+    .. [3] Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance determinant
+       estimator", Technometrics 41, 1999.
+    .. [4] Bates, Candès, Lei, Romano and Sesia, "Testing for outliers with conformal p-values",
+       Annals of Statistics 51, 2023.
+
+    Examples
+    --------
+    >>> from skae import AutoencoderOutlierDetector
+    >>> from sklearn.datasets import load_wine
+    >>> X = load_wine().data
+    >>> X[0, 0] = 30
+    >>> detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    >>> int(detector.score_samples(X).argmin())
+    0
+    >>> detector.explain(X[:1])["share"].abs().idxmax(axis=1).item()
+    'x0'
+    """
+
     def __init__(
         self,
         autoencoder=None,
@@ -71,32 +164,91 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    members_: list[Member]
+    _bounds: tuple[np.ndarray, np.ndarray, np.ndarray]
+
     # Fitting ---------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
+        """Fit autoencoders and scorers, calibrate them, and set the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows; NaN marks an entry as not observed.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or a scorer cannot read the autoencoder. An
+            earlier fit stays as it was.
+        """
         with all_or_nothing(self):
             X = self._validate(X, reset=True)
-            random_state = check_random_state(self.random_state)
-            autoencoders = self._autoencoders(X.shape[0])
-            scorers = [self._scorers(autoencoder) for autoencoder in autoencoders]
-            members = []
-            for index, (training, held_out) in enumerate(self._parts(X.shape[0], len(autoencoders), random_state)):
-                which = index % len(autoencoders)
-                members.append(
-                    Member(
-                        autoencoders[which],
-                        scorers[which],
-                        X[training],
-                        X[held_out],
-                        standardize=self.standardize,
-                        support_fraction=self._support_fraction(),
-                        random_state=random_state,
-                    )
-                )
-            self.members_ = members
-            self._set_threshold(X)
+            self._fit(X, self.n_estimators)
         return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y=None):
+        """Go on with the rows of a stream: the threshold follows the last thousand.
+
+        The first call is a fit with one member for each autoencoder, and sets the columns' scales:
+        make it representative. Later rows are scored before anything is fitted on them, which calibrates the
+        scores, and then serve for one pass of the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Some rows.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        with all_or_nothing(self):
+            first = not hasattr(self, "members_")
+            X = self._validate(X, reset=first)
+            if first:
+                self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
+            else:
+                members = [member.updated(X, self._support_fraction()) for member in self.members_]
+                self._calibrated(members, len(self._autoencoders(X.shape[0])))
+                self._bounds = _widened(self._bounds, _bounds_of(X))
+                self._set_threshold(None)
+        return self
+
+    def _fit(self, X, n_estimators) -> None:
+        random_state = check_random_state(self.random_state)
+        autoencoders = self._autoencoders(X.shape[0])
+        scorers = [self._scorers(autoencoder) for autoencoder in autoencoders]
+        n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
+        members = []
+        for index, (training, held_out) in enumerate(_parts(X.shape[0], n_members, random_state)):
+            which = index % len(autoencoders)
+            member = Member(
+                autoencoders[which],
+                scorers[which],
+                X[training],
+                X[held_out],
+                standardize=self.standardize,
+                support_fraction=self._support_fraction(),
+                random_state=random_state,
+            )
+            members.append(member)
+        self._calibrated(members, len(autoencoders))
+        self._bounds = _bounds_of(X)
+        self._set_threshold(X)
 
     def _validate(self, X, *, reset):
         return validate_data(
@@ -152,35 +304,42 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             return [own]
         if self.novelty:
             return [own, NeighborDistance(), NeighborDistance(columns="rank")]
-        return [own, RobustDistance(1.0)]
+        return [own, RobustDistance(1.0), NeighborDistance(max_samples=64, columns="robust")]
 
-    def _parts(self, n_rows: int, n_autoencoders: int, random_state):
-        """Training and held-out rows of each member."""
-        n_members = self.n_estimators
-        if n_members == "auto":
-            n_members = N_MEMBERS if n_rows < FEW_ROWS else 1
-        n_members = max(n_members, n_autoencoders)
-        everything = np.arange(n_rows)
-        if n_rows < TOO_FEW_ROWS:
-            return [(everything, everything)] * n_members
-        order = random_state.permutation(n_rows)
-        if n_members == 1:
-            n_held_out = min(int(np.ceil(HELD_OUT_SHARE * n_rows)), MAX_HELD_OUT)
-            parts = [order[:n_held_out]]
-        else:
-            parts = np.array_split(order, n_members)
-        return [(np.setdiff1d(everything, part), np.sort(part)) for part in parts]
+    @staticmethod
+    def _n_members(n_rows: int, n_autoencoders: int, n_estimators) -> int:
+        if n_estimators == "auto":
+            n_estimators = N_MEMBERS if n_rows < FEW_ROWS else 1
+        return max(n_estimators, n_autoencoders)
+
+    def _calibrated(self, members: list[Member], n_autoencoders: int) -> None:
+        for index in range(n_autoencoders):
+            calibrate_together(members[index::n_autoencoders])
+        self.members_ = members
 
     def _set_threshold(self, X) -> None:
-        if self.contamination == "auto":
-            self.contamination_ = share_of_anomalies(np.concatenate([member.departures for member in self.members_]))
-            scores = -np.concatenate([member.calibration for member in self.members_])
-            n_flagged = round(self.contamination_ * len(scores))
-            lowest = np.sort(scores)
-            self.offset_ = float(lowest[n_flagged]) if n_flagged < len(lowest) else float(lowest[-1])
-        else:
+        """By the training rows where a share is asked for, by held-out rows otherwise and in a stream."""
+        held_out = self.calibration_scores_
+        training = held_out if X is None else self._score(X)
+        if self.contamination != "auto":
             self.contamination_ = float(self.contamination)
-            self.offset_ = float(np.percentile(self._score(X), 100.0 * self.contamination))
+            self.offset_ = float(np.percentile(training, 100.0 * self.contamination))
+            return
+        departures = np.concatenate([member.departures for member in self.members_])
+        self.contamination_ = NULL_LEVEL if self.novelty else share_of_anomalies(departures)
+        n_flagged = min(int(np.ceil(self.contamination_ * len(held_out))), len(held_out) - 1)
+        # The most suspicious training row is flagged in any case: it is what the bulk explains least.
+        self.offset_ = float(max(held_out[n_flagged], np.nextafter(training.min(), np.inf)))
+
+    @property
+    def calibration_scores_(self) -> np.ndarray:
+        """Scores of the held-out rows, sorted."""
+        return np.sort(-np.concatenate([member.calibration for member in self.members_]))
+
+    @property
+    def estimators_(self) -> list:
+        """The fitted autoencoders."""
+        return [member.autoencoder for member in self.members_]
 
     # Using -----------------------------------------------------------------------------------
 
@@ -188,26 +347,162 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return -np.mean([member(X) for member in self.members_], axis=0)
 
     def score_samples(self, X):
+        """Score rows; higher is more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; NaN marks an entry as not observed.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            Minus the anomaly score, a mean over the members: in the units of the scorer where there
+            is one, the logarithm of a tail probability where there are several.
+        """
         check_is_fitted(self)
         return self._score(self._validate(X, reset=False))
 
     def decision_function(self, X):
+        """`score_samples` minus `offset_`: negative for what `predict` flags.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X):
+        """Label rows by the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -1 for an anomaly, 1 for a normal row.
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X):
+        """Conformal p-values of new rows: how many held-out training rows are as anomalous.
+
+        For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exact with one member,
+        and nearly so with several (cross-conformal). They are meant for rows that were not in the
+        training, whose own p-values come out too large. The smallest possible one is 1 / (n_held_out + 1).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        References
+        ----------
+        Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics 51, 2023.
+        """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         scores = np.stack([member(X) for member in self.members_], axis=1)
         return conformal_p_values([member.calibration for member in self.members_], scores)
 
     def detect(self, X, *, fdr=0.05):
+        """Label new rows so that at most a share of the alarms is false, in expectation.
+
+        Benjamini and Hochberg's procedure on `p_values`, for all rows of X together. Nothing can be
+        detected where `fdr` times the alarms' share of X is below the smallest possible p-value:
+        few held-out rows do not suffice for few anomalies among many rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows that were not in the training.
+        fdr : float, default=0.05
+            False discovery rate, in (0, 1).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -1 for an anomaly, 1 for a normal row.
+
+        Raises
+        ------
+        ValueError
+            If `fdr` is outside (0, 1).
+        """
+        if not 0 < fdr < 1:
+            raise ValueError(f"fdr={fdr!r}: the false discovery rate must be in (0, 1).")
         return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)
+
+    def explain(self, X, *, max_columns=32):
+        """Say which columns make rows anomalous: what the score would be were a cell unknown.
+
+        Each cell in turn is replaced by the value that agrees with the row's other cells, the fixed
+        point of the reconstruction, and the row is scored again. So a column that is only unusual
+        together with others is found, and its neighbours are not blamed.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows, alarms as a rule: the cost is that of scoring n_samples · n_features rows.
+        max_columns : int, default=32
+            Cells of a row that are tried: those with the largest residuals.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (n_samples, 4 * n_features)
+            Four blocks with a column a feature. "share": the cell's part of what the score gains by
+            such replacements, in absolute value; negative where the value is below what is
+            expected; zeros where no cell alone explains anything. "seen": the value. "expected":
+            what agrees with the other cells (the training median where the autoencoder does not
+            reconstruct). "score_without": `score_samples` of the row with it. The latter two are
+            NaN for cells that were not tried.
+        """
+        check_is_fitted(self)
+        if max_columns < 1:
+            raise ValueError(f"max_columns={max_columns!r}: try at least one cell of a row.")
+        index = getattr(X, "index", None)
+        X = dense(self._validate(X, reset=False))
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
+        return reasons(self.members_, self._score, X, self._bounds, names, index, max_columns)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _parts(n_rows: int, n_members: int, random_state: np.random.RandomState):
+    """Training and held-out rows of each member."""
+    everything = np.arange(n_rows)
+    if n_rows < TOO_FEW_ROWS:
+        return [(everything, everything)] * n_members
+    order = random_state.permutation(n_rows)
+    if n_members == 1:
+        parts = [order[: min(int(np.ceil(HELD_OUT_SHARE * n_rows)), MAX_HELD_OUT)]]
+    else:
+        parts = np.array_split(order, n_members)
+    return [(np.setdiff1d(everything, part), np.sort(part)) for part in parts]
+
+
+def _bounds_of(X) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lowest, median and highest value of each column, of some rows where there are many."""
+    rows = dense(X[:: -(-X.shape[0] // MAX_HELD_OUT)]).astype(np.float64, copy=False)
+    rows = np.where(np.isnan(rows).all(axis=0), 0.0, rows)
+    return np.nanmin(rows, axis=0), np.nanmedian(rows, axis=0), np.nanmax(rows, axis=0)
+
+
+def _widened(bounds, others):
+    return np.minimum(bounds[0], others[0]), bounds[1], np.maximum(bounds[2], others[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from skae.anomaly._tail import Tail, harmonic_mean
 
 # Rows that are scored at once.
 CHUNK_ROWS = 8192
+# Rows that a stream remembers: its scorers are fitted on them, and their scores calibrate.
+WINDOW = 1000
 
 
 def dense(X) -> np.ndarray:
@@ -55,32 +58,73 @@ class Member:
         self.scorers, self.random_state = scorers, random_state
         self.columns: Any = (StandardColumns if standardize else AsTheyAre)(X)
         self.autoencoder = seeded(autoencoder, random_state)
-        Z = self.columns(X)
-        if support_fraction < 1:
-            Z = Z[least_suspicious(dense(Z), support_fraction, random_state)]
+        Z = self._trusted(self.columns(X), support_fraction)
         self.autoencoder.fit(Z)
-        self._fit_scorers(dense(Z))
-        self.calibrate(held_out)
+        Z = dense(Z)
+        self.learnt = self._fitted_scorers(Z)
+        self.window = Z[:: -(-len(Z) // WINDOW)]
+        self.held_out_scores = self._raw(held_out)
 
-    def _fit_scorers(self, Z: np.ndarray) -> None:
-        self._score = [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
+    def _trusted(self, Z, support_fraction: float):
+        """The rows that the autoencoder is to see."""
+        if support_fraction == 1:
+            return Z
+        return Z[least_suspicious(dense(Z), support_fraction, self.random_state)]
 
-    def calibrate(self, held_out) -> None:
-        """Learn what scores mean from rows that nothing was fitted on."""
-        raw = self._raw(held_out)
-        self.tails = [Tail(scores, scorer.logarithmic) for scores, scorer in zip(raw, self.scorers, strict=True)]
+    def _fitted_scorers(self, Z: np.ndarray) -> list:
+        return [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
+
+    def calibrate(self, tails: Sequence[Tail]) -> None:
+        """Let scores mean what they do in `tails`, one a scorer."""
+        self.tails, raw = tails, self.held_out_scores
         self.calibration = np.sort(self._combined(raw))
-        self.departures = np.mean([tail.departure(s) for tail, s in zip(self.tails, raw, strict=True)], axis=0)
+        self.departures = np.mean([tail.departure(s) for tail, s in zip(tails, raw, strict=True)], axis=0)
+
+    def updated(self, X, support_fraction: float) -> Member:
+        """The member after further rows, which calibrate it first and are learnt then."""
+        made = copy.copy(self)
+        raw = self._raw(X)
+        Z = self._trusted(self.columns(X), support_fraction)
+        self.autoencoder.partial_fit(Z)
+        made.window = np.concatenate([self.window, dense(Z)])[-WINDOW:]
+        made.learnt = made._fitted_scorers(made.window)
+        made.held_out_scores = [np.concatenate(both)[-WINDOW:] for both in zip(self.held_out_scores, raw, strict=True)]
+        return made
 
     def _raw(self, X) -> list[np.ndarray]:
         """The scores of each scorer."""
         chunks = [self.columns(dense(X[start : start + CHUNK_ROWS])) for start in range(0, X.shape[0], CHUNK_ROWS)]
-        return [np.concatenate([np.asarray(score(Z), dtype=np.float64) for Z in chunks]) for score in self._score]
+        return [
+            np.concatenate([np.asarray(scorer.score(self.autoencoder, learnt, Z), dtype=np.float64) for Z in chunks])
+            for scorer, learnt in zip(self.scorers, self.learnt, strict=True)
+        ]
 
     def _combined(self, raw: Sequence[np.ndarray]) -> np.ndarray:
         if len(raw) == 1:
             return raw[0]
         return harmonic_mean([tail(scores) for tail, scores in zip(self.tails, raw, strict=True)])
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the autoencoder says what it expects."""
+        return hasattr(self.autoencoder, "reconstruct")
+
+    @property
+    def spread(self) -> np.ndarray:
+        """The unit of each column."""
+        return self.columns.spread
+
+    def expected(self, X: np.ndarray) -> np.ndarray:
+        """What the autoencoder makes of rows, in the data's units.
+
+        A denoiser that is told the level of noise is told a medium one: with a small one it would
+        hardly change a row.
+        """
+        if not self.reconstructs:
+            return np.full(X.shape, np.nan)
+        told = getattr(self.autoencoder, "conditioning", None) == "noise_level"
+        options = {"scale": float(np.sqrt(np.prod(self.autoencoder.corruption.bounds)))} if told else {}
+        return self.columns.back(self.autoencoder.reconstruct(self.columns(X), **options))
 
     def __call__(self, X) -> np.ndarray:
         """Anomaly scores of rows: of the one scorer, or −log p of all together."""
@@ -107,7 +151,16 @@ def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.Random
     coarse = (RobustDistance(), NeighborDistance(max_samples=8, max_references=2048, columns="robust"))
     suspicion = np.zeros(len(Z))
     for scorer in coarse:
-        scores = scorer.fit(None, Z, random_state)(Z)
+        scores = scorer.score(None, scorer.fit(None, Z, random_state), Z)
         suspicion += Tail(scores, scorer.logarithmic)(scores)
     n_kept = max(1, int(np.ceil(share * len(Z))))
     return np.sort(np.argpartition(suspicion, n_kept - 1)[:n_kept])
+
+
+def calibrate_together(members: Sequence[Member]) -> None:
+    """Calibrate members of one kind by the held-out rows of all: each alone would have few."""
+    scorers = members[0].scorers
+    pooled = [np.concatenate(parts) for parts in zip(*(member.held_out_scores for member in members), strict=True)]
+    tails = [Tail(scores, scorer.logarithmic) for scores, scorer in zip(pooled, scorers, strict=True)]
+    for member in members:
+        member.calibrate(tails)

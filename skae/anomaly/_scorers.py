@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,11 @@ from sklearn.base import BaseEstimator
 from skae.anomaly._columns import GEOMETRIES
 from skae.anomaly._covariance import Ellipsoid
 
-Scores = Callable[[np.ndarray], np.ndarray]
-
 
 class Scorer(BaseEstimator):
     """Base of the scorers: hyperparameters only.
 
-    A scorer of your own has `fit`, which returns a function of rows; see CONTRIBUTING.
+    A scorer of your own has `score`, and `fit` where it learns something; see CONTRIBUTING.
 
     Attributes
     ----------
@@ -38,7 +36,7 @@ class Scorer(BaseEstimator):
                 f"{type(autoencoder).__name__} does not have; choose another scorer."
             )
 
-    def fit(self, autoencoder, X: np.ndarray, random_state: np.random.RandomState) -> Scores:
+    def fit(self, autoencoder, X: np.ndarray, random_state: np.random.RandomState) -> Any:
         """Learn what the scores need.
 
         Parameters
@@ -52,9 +50,27 @@ class Scorer(BaseEstimator):
 
         Returns
         -------
-        function
-            Maps rows of shape (n_rows, n_features) to scores of shape (n_rows,); higher is more
-            anomalous.
+        object
+            What was learnt, for `score`; it must be possible to pickle it.
+        """
+        return None
+
+    def score(self, autoencoder, learnt: Any, X: np.ndarray) -> np.ndarray:
+        """Score rows.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            Fitted.
+        learnt : object
+            What `fit` returned.
+        X : ndarray of shape (n_rows, n_features)
+            Scaled rows; entries may be NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Higher is more anomalous.
         """
         raise NotImplementedError
 
@@ -104,21 +120,22 @@ class ReconstructionError(Scorer):
 
     def fit(self, autoencoder, X, random_state):
         """Learn the size of the residuals."""
-
-        def residual(rows):
-            return rows - autoencoder.reconstruct(rows)
-
+        if self.loss not in ("scaled", "mahalanobis"):
+            return None
+        residuals = np.nan_to_num(X - autoencoder.reconstruct(X))
         if self.loss == "mahalanobis":
-            spread = Ellipsoid(np.nan_to_num(residual(X)), centred=False)
-            return lambda rows: spread(np.nan_to_num(residual(rows)))
+            return Ellipsoid(residuals, centred=False)
+        error = np.square(residuals).mean(axis=0)
+        return np.maximum(error, 1e-3 * error.mean()) if error.any() else np.ones_like(error)
+
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
+        residuals = X - autoencoder.reconstruct(X)
+        if self.loss == "mahalanobis":
+            return learnt(np.nan_to_num(residuals))
         if self.loss == "absolute":
-            return lambda rows: _mean_over_observed(np.abs(residual(rows)), rows)
-        unit = 1.0
-        if self.loss == "scaled":
-            error = np.nan_to_num(np.square(residual(X)))
-            unit = error.mean(axis=0)
-            unit = np.maximum(unit, 1e-3 * unit.mean()) if unit.any() else 1.0
-        return lambda rows: _mean_over_observed(np.square(residual(rows)) / unit, rows)
+            return _mean_over_observed(np.abs(residuals), X)
+        return _mean_over_observed(np.square(residuals) / (1.0 if learnt is None else learnt), X)
 
 
 class NegativeLogLikelihood(Scorer):
@@ -139,10 +156,10 @@ class NegativeLogLikelihood(Scorer):
     def __init__(self, n_samples=None):
         self.n_samples = n_samples
 
-    def fit(self, autoencoder, X, random_state):
-        """There is nothing to learn."""
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
         options = {} if self.n_samples is None else {"n_samples": self.n_samples}
-        return lambda rows: -autoencoder.score_samples(rows, **options)
+        return -autoencoder.score_samples(X, **options)
 
 
 class DenoisingError(Scorer):
@@ -164,20 +181,16 @@ class DenoisingError(Scorer):
     def __init__(self, scales=(0.08, 0.25, 0.7, 2.0)):
         self.scales = scales
 
-    def fit(self, autoencoder, X, random_state):
-        """There is nothing to learn."""
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
         options = [{"scale": scale} for scale in self.scales] if told else [{}]
-
-        def scores(rows):
-            total = np.zeros(len(rows))
-            for option in options:
-                error = _mean_over_observed(np.square(rows - autoencoder.reconstruct(rows, **option)), rows)
-                # The floor is what float32 leaves of a perfect reconstruction.
-                total += np.log(error + 1e-12)
-            return total / len(options)
-
-        return scores
+        total = np.zeros(len(X))
+        for option in options:
+            error = _mean_over_observed(np.square(X - autoencoder.reconstruct(X, **option)), X)
+            # The floor is what float32 leaves of a perfect reconstruction.
+            total += np.log(error + 1e-12)
+        return total / len(options)
 
 
 class CodeDensity(Scorer):
@@ -196,8 +209,11 @@ class CodeDensity(Scorer):
 
     def fit(self, autoencoder, X, random_state):
         """Learn the codes' covariance."""
-        ellipsoid = Ellipsoid(autoencoder.transform(X), self.support_fraction)
-        return lambda rows: ellipsoid(autoencoder.transform(rows))
+        return Ellipsoid(autoencoder.transform(X), self.support_fraction)
+
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
+        return learnt(autoencoder.transform(X))
 
 
 class RobustDistance(Scorer):
@@ -229,15 +245,19 @@ class RobustDistance(Scorer):
 
     def fit(self, autoencoder, X, random_state):
         """Learn the covariance."""
-        ellipsoid = Ellipsoid(np.nan_to_num(X), self.support_fraction)
-        return lambda rows: ellipsoid(np.nan_to_num(rows))
+        return Ellipsoid(np.nan_to_num(X), self.support_fraction)
+
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
+        return learnt(np.nan_to_num(X))
 
 
 class NeighborDistance(Scorer):
     r"""Distance to the nearest of `max_samples` training rows, a mean of logarithms over subsamples.
 
     Small subsamples see whether a row is far from everything, large ones whether it lies in a gap;
-    and however many rows there are, a row is compared with at most `max_references`.
+    and however many rows there are, a row is compared with at most `max_references`. A training
+    row is not its own neighbour: the scores of training rows are those of new ones.
 
     Parameters
     ----------
@@ -286,12 +306,20 @@ class NeighborDistance(Scorer):
 
     def fit(self, autoencoder, X, random_state):
         """Draw the subsamples."""
-        place = {"input": lambda rows: rows, "code": "transform", "output": "reconstruct"}[self.space]
-        if isinstance(place, str):
-            place = getattr(autoencoder, place)
-        columns = GEOMETRIES[self.columns](rows := place(X))
-        nearest = NearestOfSubsamples(columns(rows), self.max_samples, self.max_references, random_state)
-        return lambda rows: nearest(columns(place(rows)))
+        placed = self._placed(autoencoder, X)
+        columns: Any = GEOMETRIES[self.columns](placed)
+        return columns, NearestOfSubsamples(columns(placed), self.max_samples, self.max_references, random_state)
+
+    def score(self, autoencoder, learnt, X):
+        """Score rows."""
+        columns, nearest = learnt
+        return nearest(columns(self._placed(autoencoder, X)))
+
+    def _placed(self, autoencoder, X):
+        """The rows in the space where distances are taken."""
+        if self.space == "input":
+            return X
+        return autoencoder.transform(X) if self.space == "code" else autoencoder.reconstruct(X)
 
 
 class NearestOfSubsamples:
@@ -349,7 +377,14 @@ class NearestOfSubsamples:
                 observed = (~missing[part]).astype(X.dtype)
                 distances += observed @ np.square(references)
                 scale = X.shape[1] / np.maximum(observed.sum(axis=1), 1)
-            least = distances.reshape(len(distances), -1, self.size).min(axis=2).astype(np.float64)
-            least = (least + np.square(X[part], dtype=np.float64).sum(axis=1)[:, None]) * np.reshape(scale, (-1, 1))
-            made[part] = 0.5 * np.log(np.maximum(least, self.FLOOR)).mean(axis=1)
+            grouped = distances.reshape(len(distances), -1, self.size)
+            length = np.square(X[part], dtype=np.float64).sum(axis=1)[:, None]
+            least = grouped.min(axis=2).astype(np.float64) + length
+            row, group = np.nonzero(least <= self.FLOOR * (1 + length))
+            if len(row) and self.size > 1:
+                # A row of the training is not its own neighbour.
+                others = grouped[row, group]
+                others[np.arange(len(row)), others.argmin(axis=1)] = np.inf
+                least[row, group] = others.min(axis=1) + length[row, 0]
+            made[part] = 0.5 * np.log(np.maximum(least * np.reshape(scale, (-1, 1)), self.FLOOR)).mean(axis=1)
         return made

@@ -119,7 +119,8 @@ def share_of_anomalies(departures: np.ndarray) -> float:
 
     The median and the upper quartile of the logarithms give a normal null distribution: anomalies
     in less than a quarter of the rows hardly move them. Rows are flagged beyond its 99 % quantile,
-    or below that as long as Benjamini and Hochberg's procedure keeps the false discovery rate at 10 %.
+    or below that as long as Benjamini and Hochberg's procedure keeps the false discovery rate at
+    10 %. It is at least 1 %: a threshold that no row exceeds would be none.
 
     Parameters
     ----------
@@ -131,4 +132,4 @@ def share_of_anomalies(departures: np.ndarray) -> float:
     Efron, "Large-scale simultaneous hypothesis testing: the choice of a null hypothesis", JASA 99, 2004.
     """
     p = stats.norm.sf(departures)
-    return float(max((p <= NULL_LEVEL).mean(), benjamini_hochberg(p, NULL_FDR).mean()))
+    return float(max((p <= NULL_LEVEL).mean(), benjamini_hochberg(p, NULL_FDR).mean(), NULL_LEVEL))

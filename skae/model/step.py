@@ -203,7 +203,7 @@ class PreconditionedStep(Step):
         return (1 + self._level.square()).sqrt()
 
     @cached_property
-    def seen(self) -> Tensor:  # type: ignore[override]
+    def seen(self) -> Tensor:
         """The noisy rows at unit variance."""
         return self.corrupted.rows / self._root
 
