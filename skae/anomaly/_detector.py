@@ -35,8 +35,8 @@ FEW_ROWS, N_MEMBERS = 2000, 5
 TOO_FEW_ROWS = 20
 # The held-out part of a single member.
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
-# Optimizer steps of the default autoencoder, and its rows a batch.
-N_STEPS, BATCH_SIZE = 1000, 256
+# Optimizer steps of the default autoencoder, if there is one and if there are several, and its rows a batch.
+N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
 
 class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
@@ -52,8 +52,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     autoencoder : estimator, list of estimators or None, default=None
         Any autoencoder of skae, or several, which are fitted one after the other and averaged.
         None is `DenoisingAE(64, hidden_layer_sizes=(256,), init="random",
-        corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` with about a thousand
-        steps, however many rows there are.
+        corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` with about 3000
+        optimizer steps, however many rows there are (1000 where there are several members).
     novelty : bool, default=False
         Whether the training rows are all normal. If not, they are taken to be polluted: the rows
         that a robust covariance and small subsamples find suspicious are kept from the
@@ -61,7 +61,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     scorer : "auto", Scorer or list of Scorer, default="auto"
         What is anomalous about a row; see `skae.anomaly`. "auto" is `DenoisingError` for a
         denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `RBM` and
-        `GAN`, `ReconstructionError` for others. Beside the default autoencoder stand two
+        `GAN`, `ReconstructionError` for others, relative to the row's length with
+        `standardize=False`. Beside the default autoencoder stand two
         `NeighborDistance` (columns as they are and by rank) with `novelty=True`, else
         `RobustDistance` and a `NeighborDistance` of small subsamples.
     contamination : float in (0, 0.5] or "auto", default="auto"
@@ -223,14 +224,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
             else:
                 members = [member.updated(X, self._support_fraction()) for member in self.members_]
-                self._calibrated(members, len(self._autoencoders(X.shape[0])))
+                self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
                 self._bounds = _widened(self._bounds, _bounds_of(X))
                 self._set_threshold(None)
         return self
 
     def _fit(self, X, n_estimators) -> None:
         random_state = check_random_state(self.random_state)
-        autoencoders = self._autoencoders(X.shape[0])
+        autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
         members = []
@@ -266,10 +267,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             return 1.0 if self.novelty else 0.5
         return float(self.support_fraction)
 
-    def _autoencoders(self, n_rows: int) -> list:
+    def _autoencoders(self, n_rows: int, n_estimators) -> list:
         """The autoencoders asked for, or the default one."""
         if self.autoencoder is None:
-            n_epochs = max(1, round(N_STEPS / -(-n_rows // BATCH_SIZE)))
+            n_steps = N_STEPS if self._n_members(n_rows, 1, n_estimators) == 1 else N_STEPS_OF_SEVERAL
+            n_epochs = max(1, round(n_steps / -(-n_rows // BATCH_SIZE)))
             return [
                 DenoisingAE(
                     64,
@@ -299,12 +301,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if isinstance(autoencoder, (VAE, GAN, RBM)) or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
-        own: Scorer = DenoisingError() if told else ReconstructionError()
         if self.autoencoder is not None:
-            return [own]
+            return [DenoisingError() if told else ReconstructionError("squared" if self.standardize else "relative")]
+        # Beside scorers that see what is far, the denoiser looks for what is off the data's surface.
+        near = DenoisingError(scales=(0.08,))
         if self.novelty:
-            return [own, NeighborDistance(), NeighborDistance(columns="rank")]
-        return [own, RobustDistance(1.0), NeighborDistance(max_samples=64, columns="robust")]
+            return [near, NeighborDistance(), NeighborDistance(columns="rank")]
+        return [near, RobustDistance(1.0), NeighborDistance(max_samples=64, columns="robust")]
 
     @staticmethod
     def _n_members(n_rows: int, n_autoencoders: int, n_estimators) -> int:

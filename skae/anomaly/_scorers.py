@@ -86,8 +86,10 @@ class ReconstructionError(Scorer):
 
     Parameters
     ----------
-    loss : {"squared", "absolute", "scaled", "mahalanobis"}, default="squared"
-        "squared" and "absolute" errors; "scaled": squared errors in units of each column's own
+    loss : {"squared", "absolute", "relative", "scaled", "mahalanobis"}, default="squared"
+        "squared" and "absolute" errors; "relative": the squared error as a share of the row's own
+        squared length, for images and counts, where a row with little in it has little to rebuild;
+        "scaled": squared errors in units of each column's own
         mean squared error on the training rows, so that columns that cannot be rebuilt do not rule;
         "mahalanobis": (x − r)ᵀ S⁻¹ (x − r) / p with the covariance S of the training rows'
         residuals, so that residuals that always come together are counted once.
@@ -113,14 +115,16 @@ class ReconstructionError(Scorer):
     def check(self, autoencoder) -> None:
         """Raise ValueError for an unknown loss, or an autoencoder that does not reconstruct."""
         super().check(autoencoder)
-        if self.loss not in ("squared", "absolute", "scaled", "mahalanobis"):
-            raise ValueError(
-                f"ReconstructionError(loss={self.loss!r}): use 'squared', 'absolute', 'scaled' or 'mahalanobis'."
-            )
+        losses = ("squared", "absolute", "relative", "scaled", "mahalanobis")
+        if self.loss not in losses:
+            raise ValueError(f"ReconstructionError(loss={self.loss!r}): use one of {losses}.")
 
     def fit(self, autoencoder, X, random_state):
-        """Learn the size of the residuals."""
-        if self.loss not in ("scaled", "mahalanobis"):
+        """Learn the size of rows or residuals."""
+        if self.loss == "relative":
+            # Keeps empty rows from a division by zero.
+            return 1e-3 * _mean_over_observed(np.square(X), X).mean() + np.finfo(np.float32).tiny
+        if self.loss in ("squared", "absolute"):
             return None
         residuals = np.nan_to_num(X - autoencoder.reconstruct(X))
         if self.loss == "mahalanobis":
@@ -135,7 +139,10 @@ class ReconstructionError(Scorer):
             return learnt(np.nan_to_num(residuals))
         if self.loss == "absolute":
             return _mean_over_observed(np.abs(residuals), X)
-        return _mean_over_observed(np.square(residuals) / (1.0 if learnt is None else learnt), X)
+        error = np.square(residuals)
+        if self.loss == "relative":
+            return _mean_over_observed(error, X) / (_mean_over_observed(np.square(X), X) + learnt)
+        return _mean_over_observed(error / learnt if self.loss == "scaled" else error, X)
 
 
 class NegativeLogLikelihood(Scorer):
@@ -171,14 +178,14 @@ class DenoisingError(Scorer):
 
     Parameters
     ----------
-    scales : tuple of float, default=(0.08, 0.25, 0.7, 2.0)
+    scales : tuple of float, default=(0.08, 0.7)
         The levels σ that the denoiser is told of, in the units of its corruption.
     """
 
     needs = ("reconstruct",)
     logarithmic = True
 
-    def __init__(self, scales=(0.08, 0.25, 0.7, 2.0)):
+    def __init__(self, scales=(0.08, 0.7)):
         self.scales = scales
 
     def score(self, autoencoder, learnt, X):
@@ -266,7 +273,7 @@ class NeighborDistance(Scorer):
     max_samples : int, default=512
         Rows in a subsample. With clean training rows large ones are better; with polluted ones,
         anomalies have neighbours of their kind in large subsamples and seldom in small ones.
-    max_references : int, default=4096
+    max_references : int, default=2048
         Rows in all subsamples together.
     columns : {"standard", "robust", "rank", "none"}, default="none"
         Scaling of the columns before distances are taken: "standard" to variance 1; "robust" by
@@ -282,7 +289,7 @@ class NeighborDistance(Scorer):
 
     logarithmic = True
 
-    def __init__(self, space="input", *, max_samples=512, max_references=4096, columns="none"):
+    def __init__(self, space="input", *, max_samples=512, max_references=2048, columns="none"):
         self.space = space
         self.max_samples = max_samples
         self.max_references = max_references
@@ -333,10 +340,8 @@ class NearestOfSubsamples:
     random_state : RandomState
     """
 
-    # Bytes of the distances that are held at once.
-    CHUNK = 2**23
-    # Squared distances below this are what rounding leaves of zero.
-    FLOOR = 1e-10
+    # Bytes of the distances that are held at once: they stay in the cache.
+    CHUNK = 2**21
 
     def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any):
         n = len(X)
@@ -345,46 +350,50 @@ class NearestOfSubsamples:
         n_groups = 1 if self.size == n else max(1, min(max_references, 8 * n) // self.size)
         turns = -(-n_groups * self.size // n)
         order = np.concatenate([random_state.permutation(n) for _ in range(turns)])[: n_groups * self.size]
-        references = X[order]
-        self.observed = None
+        references = np.asarray(X[order], dtype=np.float64)
         missing = np.isnan(references)
         if missing.any():
             # A gap is filled by the column's mean over the references.
             mean = np.nanmean(np.where(missing.all(axis=0), 0, references), axis=0)
             references = np.where(missing, mean, references)
         self.centre = references.mean(axis=0)
-        self.references = references - self.centre
-        self.squares = np.square(self.references).sum(axis=1)
+        references = references - self.centre
+        # What rows, followed by ones, are multiplied with for ‖r‖² − 2x·r.
+        self.factors = np.concatenate([-2 * references.T, np.square(references).sum(axis=1)[None]])
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Scores of rows."""
         missing = np.isnan(X)
-        X = np.where(missing, 0, X - self.centre)
-        if not missing.any():
-            missing = None
-        references = self.references.astype(X.dtype, copy=False).T
-        squares = self.squares.astype(X.dtype, copy=False)
+        rows = np.concatenate([np.where(missing, 0, X - self.centre), np.ones((len(X), 1))], axis=1, dtype=X.dtype)
+        factors = self.factors.astype(X.dtype, copy=False)
+        squares = np.square(factors[:-1] / 2) if missing.any() else None
         made = np.empty(len(X))
-        size = max(1, self.CHUNK // (references.shape[1] * X.itemsize))
+        size = max(1, self.CHUNK // (factors.shape[1] * X.itemsize))
+        memory = np.empty((min(size, len(X)), factors.shape[1]), dtype=X.dtype)
         for start in range(0, len(X), size):
-            part = slice(start, start + size)
-            distances = X[part] @ references
-            distances *= -2
-            if missing is None:
-                distances += squares
-                scale = 1.0
-            else:
-                observed = (~missing[part]).astype(X.dtype)
-                distances += observed @ np.square(references)
-                scale = X.shape[1] / np.maximum(observed.sum(axis=1), 1)
-            grouped = distances.reshape(len(distances), -1, self.size)
-            length = np.square(X[part], dtype=np.float64).sum(axis=1)[:, None]
-            least = grouped.min(axis=2).astype(np.float64) + length
-            row, group = np.nonzero(least <= self.FLOOR * (1 + length))
-            if len(row) and self.size > 1:
-                # A row of the training is not its own neighbour.
-                others = grouped[row, group]
-                others[np.arange(len(row)), others.argmin(axis=1)] = np.inf
-                least[row, group] = others.min(axis=1) + length[row, 0]
-            made[part] = 0.5 * np.log(np.maximum(least * np.reshape(scale, (-1, 1)), self.FLOOR)).mean(axis=1)
+            part = rows[start : start + size]
+            products = np.matmul(part, factors, out=memory[: len(part)])
+            observed = None
+            if squares is not None:
+                observed = (~missing[start : start + size]).astype(X.dtype)
+                products += observed @ squares - factors[-1]
+            made[start : start + size] = self._mean_log(part[:, :-1], products, observed)
         return made
+
+    def _mean_log(self, rows: np.ndarray, products: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+        """The score, given ‖r‖² − 2x·r of each row and reference."""
+        groups = products.reshape(len(rows), -1, self.size)
+        length = np.square(rows, dtype=np.float64).sum(axis=1)[:, None]
+        least = groups.min(axis=2) + length
+        # What rounding leaves of zero.
+        nothing = 64 * np.finfo(rows.dtype).eps * (1 + length)
+        row, group = np.nonzero(least <= nothing)
+        if len(row) and self.size > 1:
+            # A row of the training is not its own neighbour.
+            others = groups[row, group]
+            others[np.arange(len(row)), others.argmin(axis=1)] = np.inf
+            least[row, group] = others.min(axis=1) + length[row, 0]
+        least = np.maximum(least, nothing)
+        if observed is not None:
+            least *= rows.shape[1] / np.maximum(observed.sum(axis=1, keepdims=True), 1)
+        return 0.5 * np.log(least).mean(axis=1)
