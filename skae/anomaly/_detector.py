@@ -61,7 +61,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     scorer : "auto", Scorer or list of Scorer, default="auto"
         What is anomalous about a row; see `skae.anomaly`. "auto" is `DenoisingError` for a
         denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `RBM` and
-        `GAN`, `ReconstructionError` for others, relative to the row's length with
+        `GAN`, `ReconstructionError` for others, as it is and relative to the row with
         `standardize=False`. Beside the default autoencoder stand two
         `NeighborDistance` (columns as they are and by rank) with `novelty=True`, else
         `RobustDistance` and a `NeighborDistance` of small subsamples.
@@ -302,7 +302,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
         if self.autoencoder is not None:
-            return [DenoisingError() if told else ReconstructionError("squared" if self.standardize else "relative")]
+            if told:
+                return [DenoisingError()]
+            squared = ReconstructionError()
+            return [squared] if self.standardize else [squared, ReconstructionError("relative")]
         # Beside scorers that see what is far, the denoiser looks for what is off the data's surface.
         near = DenoisingError(scales=(0.08,))
         if self.novelty:
