@@ -64,6 +64,10 @@ def sections(results: Sequence[dict], which: str) -> tuple[list, list]:
             gates.append(("one class of MNIST, seconds of the slowest class", max(seconds), "<=", SECONDS_BOUND))
     empty = [None] * (len(labels) + 2)
     rows += [[name, f"{value:.4f}", *empty] for name, value in REFERENCES[which]]
-    note = "The training images of one class train, all 10,000 test images are scored: AUROC, mean and by class."
+    note = (
+        "The training images of one class train, all 10,000 test images are scored: AUROC, mean and by class. skae is "
+        "`AutoencoderOutlierDetector(AutoencoderTransformer(16, max_iter=40), standardize=False, novelty=True)`; size "
+        "and length were chosen on held-out training images of MNIST."
+    )
     header = ("method", "mean", *labels, "seconds, slowest", "seeds")
     return [(f"One class of {IMAGES[which]}", f"{note}\n\n{markdown_table(header, rows)}")], gates

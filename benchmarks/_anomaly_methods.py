@@ -67,6 +67,15 @@ def _own(setting: Setting):
     return skae.AutoencoderOutlierDetector(**(options | parse_parameters(setting.parameters)))
 
 
+def _own_of_images(setting: Setting):
+    """Pixels have units of their own, and few components hold an image of one kind."""
+    import skae
+
+    options = {"autoencoder": skae.AutoencoderTransformer(16, max_iter=40), "standardize": False, "novelty": True}
+    options |= {"random_state": setting.seed}
+    return skae.AutoencoderOutlierDetector(**(options | parse_parameters(setting.parameters)))
+
+
 def _pyod(module: str, name: str, **parameters):
     return getattr(importlib.import_module(f"pyod.models.{module}"), name)(**parameters)
 
@@ -87,7 +96,7 @@ METHODS: dict[str, Method] = {
     ),
 }
 IMAGE_METHODS = {
-    OWN: METHODS[OWN],
+    OWN: Method(_own_of_images),
     f"PCA, {N_COMPONENTS} components": Method(lambda s: Reconstruction(N_COMPONENTS, s.seed)),
     "KNN": METHODS["KNN"],
 }
