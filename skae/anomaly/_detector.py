@@ -333,9 +333,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             return
         departures = np.concatenate([member.departures for member in self.members_])
         self.contamination_ = NULL_LEVEL if self.novelty else share_of_anomalies(departures)
-        n_flagged = min(int(np.ceil(self.contamination_ * len(held_out))), len(held_out) - 1)
+        # Less the rounding of shares such as 0.01 · 700 = 7.000000000000001.
+        n_flagged = int(np.ceil(self.contamination_ * len(held_out) - 1e-6))
         # The most suspicious training row is flagged in any case: it is what the bulk explains least.
-        self.offset_ = float(max(held_out[n_flagged], np.nextafter(training.min(), np.inf)))
+        self.offset_ = max(_threshold(held_out, n_flagged), _threshold(np.sort(training), 1))
 
     @property
     def calibration_scores_(self) -> np.ndarray:
@@ -501,6 +502,11 @@ def _parts(n_rows: int, n_members: int, random_state: np.random.RandomState):
     else:
         parts = np.array_split(order, n_members)
     return [(np.setdiff1d(everything, part), np.sort(part)) for part in parts]
+
+
+def _threshold(scores: np.ndarray, n_below: int) -> float:
+    """The least that has so many of the sorted scores below it, or fewer where scores are equal."""
+    return float(min(np.nextafter(scores[n_below - 1], np.inf), scores[min(n_below, len(scores) - 1)]))
 
 
 def _bounds_of(X) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
