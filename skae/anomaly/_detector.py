@@ -326,8 +326,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def _set_threshold(self, X) -> None:
         """By the training rows where a share is asked for, by held-out rows otherwise and in a stream."""
         held_out = self.calibration_scores_
-        training = held_out if X is None else self._score(X)
-        if self.contamination != "auto":
+        # The rows that a single member holds out are training rows, and are enough.
+        asked = self.contamination != "auto"
+        training = held_out if X is None or not asked and len(self.members_) == 1 else self._score(X)
+        if asked:
             self.contamination_ = float(self.contamination)
             self.offset_ = float(np.percentile(training, 100.0 * self.contamination))
             return

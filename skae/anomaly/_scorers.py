@@ -382,18 +382,46 @@ class NearestOfSubsamples:
 
     def _mean_log(self, rows: np.ndarray, products: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
         """The score, given ‖r‖² − 2x·r of each row and reference."""
-        groups = products.reshape(len(rows), -1, self.size)
+        # Along the middle axis, so that long pieces of memory are compared.
+        groups = products.reshape(len(rows), self.size, -1)
         length = np.square(rows, dtype=np.float64).sum(axis=1)[:, None]
-        least = groups.min(axis=2) + length
+        least = _least(groups) + length
         # What rounding leaves of zero.
         nothing = 64 * np.finfo(rows.dtype).eps * (1 + length)
-        row, group = np.nonzero(least <= nothing)
-        if len(row) and self.size > 1:
+        own = least <= nothing
+        if self.size > 1 and own.any():
             # A row of the training is not its own neighbour.
-            others = groups[row, group]
-            others[np.arange(len(row)), others.argmin(axis=1)] = np.inf
-            least[row, group] = others.min(axis=1) + length[row, 0]
+            least = np.where(own, _second_least(groups) + length, least)
         least = np.maximum(least, nothing)
         if observed is not None:
             least *= rows.shape[1] / np.maximum(observed.sum(axis=1, keepdims=True), 1)
         return 0.5 * np.log(least).mean(axis=1)
+
+
+def _least(groups: np.ndarray) -> np.ndarray:
+    """The least along the middle axis, by halves: many times faster than `min` along a short axis."""
+    while groups.shape[1] > 1:
+        half = groups.shape[1] // 2
+        made = np.minimum(groups[:, :half], groups[:, half : 2 * half])
+        if groups.shape[1] % 2:
+            np.minimum(made[:, 0], groups[:, -1], out=made[:, 0])
+        groups = made
+    return groups[:, 0]
+
+
+def _second_least(groups: np.ndarray) -> np.ndarray:
+    """The second least along the middle axis, by halves that hold their two least."""
+    least, second = groups, np.full_like(groups, np.inf)
+    while least.shape[1] > 1:
+        half = least.shape[1] // 2
+        parts = [slice(half), slice(half, 2 * half)] + [slice(2 * half, None)] * (least.shape[1] % 2)
+        one, two = least[:, parts[0]], second[:, parts[0]]
+        for part in parts[1:]:
+            # The third part is one more column, for an odd number.
+            where = slice(least[:, part].shape[1])
+            larger = np.maximum(one[:, where], least[:, part])
+            one, two = one.copy(), two.copy()
+            two[:, where] = np.minimum(np.minimum(two[:, where], second[:, part]), larger)
+            one[:, where] = np.minimum(one[:, where], least[:, part])
+        least, second = one, two
+    return second[:, 0]
