@@ -52,8 +52,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     autoencoder : estimator, list of estimators or None, default=None
         Any autoencoder of skae, or several, which are fitted one after the other and averaged.
         None is `DenoisingAE(64, hidden_layer_sizes=(256,), init="random",
-        corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` with about 3000
-        optimizer steps, however many rows there are (1000 where there are several members).
+        corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` for as many
+        epochs as make 3000 optimizer steps of 256 rows (1000 where there are several members).
     novelty : bool, default=False
         Whether the training rows are all normal. If not, they are taken to be polluted: the rows
         that a robust covariance and small subsamples find suspicious are kept from the
@@ -157,7 +157,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     _parameter_constraints = {
         "autoencoder": [HasMethods(["fit"]), "array-like", None],
         "novelty": ["boolean"],
-        "scorer": [StrOptions({"auto"}), HasMethods(["fit"]), "array-like"],
+        "scorer": [StrOptions({"auto"}), Scorer, "array-like"],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "standardize": ["boolean"],
         "support_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
@@ -166,7 +166,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     }
 
     members_: list[Member]
-    _bounds: tuple[np.ndarray, np.ndarray, np.ndarray]
+    _bounds_: tuple[np.ndarray, np.ndarray, np.ndarray]
 
     # Fitting ---------------------------------------------------------------------------------
 
@@ -202,8 +202,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """Go on with the rows of a stream: the threshold follows the last thousand.
 
         The first call is a fit with one member for each autoencoder, and sets the columns' scales:
-        make it representative. Later rows are scored before anything is fitted on them, which calibrates the
-        scores, and then serve for one pass of the autoencoder.
+        make it representative. Later rows are scored before anything is fitted on them, which
+        calibrates the scores, and then serve for one pass of the autoencoder.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             else:
                 members = [member.updated(X, self._support_fraction()) for member in self.members_]
                 self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
-                self._bounds = _widened(self._bounds, _bounds_of(X))
+                self._bounds_ = _widened(self._bounds_, _bounds_of(X))
                 self._set_threshold(None)
         return self
 
@@ -248,7 +248,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             )
             members.append(member)
         self._calibrated(members, len(autoencoders))
-        self._bounds = _bounds_of(X)
+        self._bounds_ = _bounds_of(X)
         self._set_threshold(X)
 
     def _validate(self, X, *, reset):
@@ -294,6 +294,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         else:
             made = list(scorer) if isinstance(scorer, Sequence) else [scorer]
         for each in made:
+            if not isinstance(each, Scorer):
+                raise ValueError(f"scorer={scorer!r}: use 'auto' or scorers of skae.anomaly, but {each!r} is none.")
             each.check(autoencoder)
         return made
 
@@ -320,7 +322,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _calibrated(self, members: list[Member], n_autoencoders: int) -> None:
         for index in range(n_autoencoders):
-            calibrate_together(members[index::n_autoencoders])
+            calibrate_together(members[index::n_autoencoders], comparable=n_autoencoders > 1)
         self.members_ = members
 
     def _set_threshold(self, X) -> None:
@@ -367,7 +369,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,), float64
             Minus the anomaly score, a mean over the members: in the units of the scorer where there
-            is one, the logarithm of a tail probability where there are several.
+            is one, the logarithm of a tail probability where there are several scorers or
+            autoencoders.
         """
         check_is_fitted(self)
         return self._score(self._validate(X, reset=False))
@@ -484,7 +487,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         index = getattr(X, "index", None)
         X = dense(self._validate(X, reset=False))
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        return reasons(self.members_, self._score, X, self._bounds, names, index, max_columns)
+        return reasons(self.members_, self._score, X, self._bounds_, names, index, max_columns)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

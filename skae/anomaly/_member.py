@@ -74,9 +74,9 @@ class Member:
     def _fitted_scorers(self, Z: np.ndarray) -> list:
         return [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
 
-    def calibrate(self, tails: Sequence[Tail]) -> None:
-        """Let scores mean what they do in `tails`, one a scorer."""
-        self.tails, raw = tails, self.held_out_scores
+    def calibrate(self, tails: Sequence[Tail], comparable: bool) -> None:
+        """Let scores mean what they do in `tails`, one a scorer; those of one scorer only if they are compared."""
+        self.tails, self.comparable, raw = tails, comparable or len(tails) > 1, self.held_out_scores
         self.calibration = np.sort(self._combined(raw))
         self.departures = np.mean([tail.departure(s) for tail, s in zip(tails, raw, strict=True)], axis=0)
 
@@ -100,7 +100,7 @@ class Member:
         ]
 
     def _combined(self, raw: Sequence[np.ndarray]) -> np.ndarray:
-        if len(raw) == 1:
+        if not self.comparable:
             return raw[0]
         return harmonic_mean([tail(scores) for tail, scores in zip(self.tails, raw, strict=True)])
 
@@ -157,10 +157,10 @@ def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.Random
     return np.sort(np.argpartition(suspicion, n_kept - 1)[:n_kept])
 
 
-def calibrate_together(members: Sequence[Member]) -> None:
+def calibrate_together(members: Sequence[Member], *, comparable: bool) -> None:
     """Calibrate members of one kind by the held-out rows of all: each alone would have few."""
     scorers = members[0].scorers
     pooled = [np.concatenate(parts) for parts in zip(*(member.held_out_scores for member in members), strict=True)]
     tails = [Tail(scores, scorer.logarithmic) for scores, scorer in zip(pooled, scorers, strict=True)]
     for member in members:
-        member.calibrate(tails)
+        member.calibrate(tails, comparable)
