@@ -8,6 +8,7 @@ from skae.inspection._latent_space import LatentSpaceDisplay
 from skae.inspection._latent_traversal import LatentTraversalDisplay
 from skae.inspection._loss_curve import LossCurveDisplay
 from skae.inspection._manifold import ManifoldDisplay
+from skae.inspection._outlier_scores import OutlierScoresDisplay
 from skae.inspection._projector import export_projector
 from skae.inspection._reconstruction import ReconstructionDisplay
 
@@ -18,6 +19,7 @@ __all__ = [
     "LatentTraversalDisplay",
     "LossCurveDisplay",
     "ManifoldDisplay",
+    "OutlierScoresDisplay",
     "ReconstructionDisplay",
     "analogy",
     "decode_grid",

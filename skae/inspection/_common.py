@@ -11,6 +11,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+# As many colours can be told apart.
+MAX_CLASSES = 20
+
 
 def import_pyplot(caller: str) -> Any:
     """Return matplotlib.pyplot, or say how to install it."""
@@ -72,3 +75,11 @@ def fit_pca(X, n_components: int) -> Pipeline:
     X = dense(X)
     pca = PCA(min(n_components, *X.shape), random_state=0)
     return make_pipeline(SimpleImputer(keep_empty_features=True), pca).fit(X)
+
+
+def class_styles(plt, y) -> list[tuple]:
+    """Classes in their order, which rows are of each, and colour and label to draw them with."""
+    y = np.asarray(y)
+    classes = np.unique(y)
+    colours = plt.get_cmap("tab10" if len(classes) <= 10 else "tab20").colors
+    return [(each, y == each, {"color": colours[i], "label": str(each)}) for i, each in enumerate(classes)]

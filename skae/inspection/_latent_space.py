@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
-
-MAX_CLASSES = 20
+from skae.inspection._common import MAX_CLASSES, class_styles, dense, fit_pca, import_pyplot, named_estimators
 
 
 class LatentSpaceDisplay:
@@ -144,9 +142,7 @@ class LatentSpaceDisplay:
         y = np.asarray(self.y)
         if not self._has_classes:
             return [(slice(None), {"c": y})]
-        classes = np.unique(y)
-        colours = plt.get_cmap("tab10" if len(classes) <= 10 else "tab20").colors
-        return [(y == each, {"color": colours[i], "label": str(each)}) for i, each in enumerate(classes)]
+        return [(rows, style) for _, rows, style in class_styles(plt, y)]
 
     @property
     def _has_classes(self) -> bool:
