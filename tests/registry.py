@@ -13,6 +13,7 @@ from examples.corruption import Blur
 from examples.likelihood import Laplace
 from examples.network import ResidualNetwork
 from examples.penalty import DecorrelatedCode
+from examples.scorer import WorstColumn
 from sklearn.base import clone
 
 from skae import (
@@ -50,6 +51,14 @@ from skae import (
     Swap,
     TotalCorrelation,
     VampPrior,
+)
+from skae.anomaly import (
+    CodeDensity,
+    DenoisingError,
+    NegativeLogLikelihood,
+    NeighborDistance,
+    ReconstructionError,
+    RobustDistance,
 )
 from skae.model.corruptions import CallableCorruption
 from skae.model.scaling import Columns, Scaling
@@ -142,6 +151,25 @@ NETWORKS = {
     "example-residual": ResidualNetwork(8),
 }
 OPTIMIZERS = {"adamw": AdamW(), "sgd": SGD(), "lbfgs": LBFGS()}
+SCORERS = {
+    "error": ReconstructionError(),
+    "error-absolute": ReconstructionError("absolute"),
+    "error-relative": ReconstructionError("relative"),
+    "error-scaled": ReconstructionError("scaled"),
+    "error-mahalanobis": ReconstructionError("mahalanobis"),
+    "likelihood": NegativeLogLikelihood(),
+    "denoising": DenoisingError(),
+    "code": CodeDensity(),
+    "code-robust": CodeDensity(0.7),
+    "distance": RobustDistance(),
+    "neighbor": NeighborDistance(),
+    "neighbor-small": NeighborDistance(max_samples=8),
+    "neighbor-code": NeighborDistance("code", columns="standard"),
+    "neighbor-output": NeighborDistance("output"),
+    "neighbor-robust": NeighborDistance(columns="robust"),
+    "neighbor-rank": NeighborDistance(columns="rank"),
+    "example-worst": WorstColumn(),
+}
 SMALL = {"max_iter": 3, "random_state": 0}
 ESTIMATORS = {
     "AutoencoderTransformer": AutoencoderTransformer(2, hidden_layer_sizes=(8,), **SMALL),

@@ -11,16 +11,19 @@ from examples.corruption import Blur
 from examples.likelihood import Laplace
 from examples.network import ResidualNetwork
 from examples.penalty import DecorrelatedCode
+from examples.scorer import WorstColumn
 from registry import generator, real, scaling_of
 from scipy.ndimage import uniform_filter
 from sklearn.decomposition import PCA
 
 import skae
-from skae import VAE, AutoencoderTransformer, DenoisingAE
+from skae import VAE, AutoencoderOutlierDetector, AutoencoderTransformer, DenoisingAE
+from skae.anomaly import ReconstructionError
 from skae.training.batches import RawRows
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FILES = sorted(path for path in (Path(__file__).parent / "examples").glob("*.py") if path.stem != "__init__")
+PARTS = (DecorrelatedCode, Blur, Laplace, ResidualNetwork, WorstColumn)
 SMALL = {"max_iter": 3, "early_stopping": False, "random_state": 0}
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -48,12 +51,8 @@ def test_the_file_has_under_25_lines_of_code(path):
 @each_file
 def test_the_library_has_no_such_part_yet(path):
     module = importlib.import_module(f"examples.{path.stem}")
-    parts = [
-        name
-        for name, made in vars(module).items()
-        if made in (DecorrelatedCode, Blur, Laplace, ResidualNetwork) and made.__module__ == module.__name__
-    ]
-    assert len(parts) == 1 and parts[0] not in skae.__all__
+    parts = [name for name, made in vars(module).items() if made in PARTS and made.__module__ == module.__name__]
+    assert len(parts) == 1 and parts[0] not in (*skae.__all__, *skae.anomaly.__all__)
 
 
 def test_the_penalty_is_half_the_squared_covariances_of_different_components():
@@ -133,6 +132,28 @@ def test_the_network_with_no_blocks_is_linear():
     torch.testing.assert_close(encoder(one + other), encoder(one) + encoder(other))
 
 
+def test_the_scorer_is_the_largest_error_in_units_of_the_columns_mean():
+    X = real(80, 5)
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(), random_state=0).fit(X)
+    errors = np.abs(X - ae.reconstruct(X))
+    scorer = WorstColumn()
+    made = scorer.score(ae, scorer.fit(ae, X, None), X)
+    np.testing.assert_allclose(made, (errors / errors.mean(axis=0)).max(axis=1))
+
+
+def test_the_scorer_finds_one_sensor_that_fails_among_many_that_work():
+    X = real(400, 30)
+    faulty = np.random.default_rng(1).choice(400, 20, replace=False)
+    X[faulty, 0] += 4 * X[:, 0].std()
+    ranks = {}
+    for scorer in (WorstColumn(), ReconstructionError()):
+        ae = AutoencoderTransformer(3, hidden_layer_sizes=())
+        detector = AutoencoderOutlierDetector(ae, scorer=scorer, standardize=False, random_state=0).fit(X)
+        ranks[type(scorer)] = detector.score_samples(X).argsort().argsort()[faulty].mean()
+    # The column of the smallest variance is drowned out by the others.
+    assert 2 * ranks[WorstColumn] < 30 < ranks[ReconstructionError]
+
+
 @pytest.mark.skipif(not GUIDE.exists(), reason="not a checkout")
 @each_file
 def test_the_line_that_uses_the_part_fits(path, digits):
@@ -140,5 +161,9 @@ def test_the_line_that_uses_the_part_fits(path, digits):
     after = GUIDE.read_text(encoding="utf-8").split(shown)[1]
     line = after.split("```python\n")[1].split("```")[0]
     names = vars(importlib.import_module(f"examples.{path.stem}")) | vars(skae)
-    estimator = eval(line, dict(names)).set_params(**SMALL)
-    assert estimator.fit_transform(digits).shape == (len(digits), 10)
+    estimator = eval(line, dict(names))
+    if path.stem == "scorer":
+        estimator.set_params(random_state=0, **{f"autoencoder__{name}": value for name, value in SMALL.items()})
+        assert set(estimator.fit_predict(digits)) == {-1, 1}
+    else:
+        assert estimator.set_params(**SMALL).fit_transform(digits).shape == (len(digits), 10)

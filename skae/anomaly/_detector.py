@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -223,10 +225,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             if first:
                 self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
             else:
-                members = [member.updated(X, self._support_fraction()) for member in self.members_]
-                self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
-                self._bounds_ = _widened(self._bounds_, _bounds_of(X))
-                self._set_threshold(None)
+                with _weights_kept(self.members_):
+                    members = [member.updated(X, self._support_fraction()) for member in self.members_]
+                    self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
+                    self._bounds_ = _widened(self._bounds_, _bounds_of(X))
+                    self._set_threshold(None)
         return self
 
     def _fit(self, X, n_estimators) -> None:
@@ -284,7 +287,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                     early_stopping=False,
                 )
             ]
-        return list(self.autoencoder) if isinstance(self.autoencoder, Sequence) else [self.autoencoder]
+        made = list(self.autoencoder) if isinstance(self.autoencoder, Sequence) else [self.autoencoder]
+        if not made or not all(hasattr(each, "fit") for each in made):
+            raise ValueError(f"autoencoder={self.autoencoder!r}: use None, an estimator, or a list of at least one.")
+        return made
 
     def _scorers(self, autoencoder) -> list[Scorer]:
         """The scorers asked for, or those that suit the autoencoder."""
@@ -293,9 +299,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             made = self._auto_scorers(autoencoder)
         else:
             made = list(scorer) if isinstance(scorer, Sequence) else [scorer]
+            if not made or not all(isinstance(each, Scorer) for each in made):
+                raise ValueError(f"scorer={scorer!r}: use 'auto', a scorer of skae.anomaly, or a list of at least one.")
+            # A fit does not change with what is set on them later.
+            made = [clone(each) for each in made]
         for each in made:
-            if not isinstance(each, Scorer):
-                raise ValueError(f"scorer={scorer!r}: use 'auto' or scorers of skae.anomaly, but {each!r} is none.")
             each.check(autoencoder)
         return made
 
@@ -494,6 +502,18 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+@contextlib.contextmanager
+def _weights_kept(members: Sequence[Member]):
+    """Put the autoencoders back as they were if an update fails."""
+    before = [copy.deepcopy(member.autoencoder) for member in members]
+    try:
+        yield
+    except BaseException:
+        for member, autoencoder in zip(members, before, strict=True):
+            member.autoencoder = autoencoder
+        raise
 
 
 def _parts(n_rows: int, n_members: int, random_state: np.random.RandomState):

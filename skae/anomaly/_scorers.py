@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ class Scorer(BaseEstimator):
 
     def check(self, autoencoder) -> None:
         """Raise ValueError for a parameter outside its range, or an autoencoder that it cannot read."""
-        missing = [method for method in self.needs if not hasattr(autoencoder, method)]
+        self._require(autoencoder, self.needs)
+
+    def _require(self, autoencoder, methods: Sequence[str]) -> None:
+        missing = [method for method in methods if not hasattr(autoencoder, method)]
         if missing:
             raise ValueError(
                 f"{type(self).__name__} needs an autoencoder with {' and '.join(missing)}, which "
@@ -79,6 +83,13 @@ def _mean_over_observed(values: np.ndarray, X: np.ndarray) -> np.ndarray:
     """The mean of each row over the entries that X has; zero where it has none."""
     observed = ~np.isnan(X)
     return np.where(observed, values, 0).sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+
+
+def _check_support(scorer) -> None:
+    if not 0 < scorer.support_fraction <= 1:
+        raise ValueError(
+            f"{type(scorer).__name__}(support_fraction={scorer.support_fraction!r}): use a share in (0, 1]."
+        )
 
 
 class ReconstructionError(Scorer):
@@ -163,6 +174,15 @@ class NegativeLogLikelihood(Scorer):
     def __init__(self, n_samples=None):
         self.n_samples = n_samples
 
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for samples of an autoencoder that draws none, or one without scores."""
+        super().check(autoencoder)
+        if self.n_samples is not None and "n_samples" not in signature(autoencoder.score_samples).parameters:
+            raise ValueError(
+                f"NegativeLogLikelihood(n_samples={self.n_samples!r}): {type(autoencoder).__name__} draws no samples; "
+                "use n_samples=None."
+            )
+
     def score(self, autoencoder, learnt, X):
         """Score rows."""
         options = {} if self.n_samples is None else {"n_samples": self.n_samples}
@@ -187,6 +207,12 @@ class DenoisingError(Scorer):
 
     def __init__(self, scales=(0.08, 0.7)):
         self.scales = scales
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError where there is no level, or an autoencoder that does not reconstruct."""
+        super().check(autoencoder)
+        if not len(self.scales):
+            raise ValueError(f"DenoisingError(scales={self.scales!r}): use at least one level of noise.")
 
     def score(self, autoencoder, learnt, X):
         """Score rows."""
@@ -213,6 +239,11 @@ class CodeDensity(Scorer):
 
     def __init__(self, support_fraction=1.0):
         self.support_fraction = support_fraction
+
+    def check(self, autoencoder) -> None:
+        """Raise ValueError for a share outside (0, 1], or an autoencoder without a code."""
+        super().check(autoencoder)
+        _check_support(self)
 
     def fit(self, autoencoder, X, random_state):
         """Learn the codes' covariance."""
@@ -247,8 +278,7 @@ class RobustDistance(Scorer):
     def check(self, autoencoder) -> None:
         """Raise ValueError for a share outside (0, 1]."""
         super().check(autoencoder)
-        if not 0 < self.support_fraction <= 1:
-            raise ValueError(f"RobustDistance(support_fraction={self.support_fraction!r}): use a share in (0, 1].")
+        _check_support(self)
 
     def fit(self, autoencoder, X, random_state):
         """Learn the covariance."""
@@ -308,8 +338,7 @@ class NeighborDistance(Scorer):
                 f"NeighborDistance(max_samples={self.max_samples!r}, max_references={self.max_references!r}): "
                 "use at least one row."
             )
-        self.needs = spaces[self.space]
-        super().check(autoencoder)
+        self._require(autoencoder, spaces[self.space])
 
     def fit(self, autoencoder, X, random_state):
         """Draw the subsamples."""
@@ -326,7 +355,9 @@ class NeighborDistance(Scorer):
         """The rows in the space where distances are taken."""
         if self.space == "input":
             return X
-        return autoencoder.transform(X) if self.space == "code" else autoencoder.reconstruct(X)
+        placed = autoencoder.transform(X) if self.space == "code" else autoencoder.reconstruct(X)
+        # Bits and numbers of codes are integers.
+        return placed if placed.dtype.kind == "f" else placed.astype(np.float64)
 
 
 class NearestOfSubsamples:
