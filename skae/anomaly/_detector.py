@@ -82,8 +82,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     n_estimators : int or "auto", default="auto"
         Members of the ensemble: autoencoders with seeds of their own, fitted on all rows but a part
         that is held out and calibrates the scores. "auto" is 5 below 2000 rows, where one part
-        would tell too little, and 1 from there on, with a tenth of the rows held out (at most
-        10,000). With a list of autoencoders there is at least one member for each.
+        would tell too little (a single member of 300 rows has a threshold by 30), and 1 from there
+        on, with a tenth of the rows held out (at most 10,000). With a list of autoencoders there is at least one member for each.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
 
@@ -442,7 +442,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
         Benjamini and Hochberg's procedure on `p_values`, for all rows of X together. Nothing can be
         detected where `fdr` times the alarms' share of X is below the smallest possible p-value:
-        few held-out rows do not suffice for few anomalies among many rows.
+        few held-out rows do not suffice for few anomalies among many rows. And the held-out rows
+        of polluted training rows hold anomalies too, which new ones must exceed: the rate is kept,
+        and little is found. Clean training rows are what this is for.
 
         Parameters
         ----------
