@@ -303,6 +303,14 @@ def test_one_subsample_of_all_rows_is_the_nearest_neighbour(ae):
     np.testing.assert_allclose(_scores(scorer, ae, X), _nearest(others), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [3, 8, 30, 150])
+def test_a_row_is_never_its_own_neighbour(size, ae):
+    """Its mean is at least the distance to the nearest other row, however often rows serve as references."""
+    for dtype in (np.float64, np.float32):
+        made = _scores(NeighborDistance(max_samples=size), ae, X.astype(dtype), X.astype(dtype))
+        assert (made >= _nearest(cdist(X, X) + np.diag(np.full(200, np.inf))) - 1e-3).all()
+
+
 @pytest.mark.parametrize(("space", "method"), [("code", "transform"), ("output", "reconstruct")])
 def test_neighbours_in_other_spaces(space, method, ae):
     rows, new = getattr(ae, method)(X), getattr(ae, method)(NEW)

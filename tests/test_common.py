@@ -12,10 +12,12 @@ from skae import (
     VQVAE,
     AdversarialAE,
     AutoencoderClassifier,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     ContractiveAE,
     ConvAE,
     DenoisingAE,
+    GaussianNoise,
     LogisticPCA,
     PredictiveSparseDecomposition,
     SemanticHashing,
@@ -23,6 +25,15 @@ from skae import (
     StackedAE,
 )
 
+DENOISER = DenoisingAE(
+    4,
+    hidden_layer_sizes=(8,),
+    init="random",
+    corruption=GaussianNoise((0.05, 2.0)),
+    conditioning="noise_level",
+    max_iter=3,
+    early_stopping=False,
+)
 ESTIMATORS = [
     AutoencoderTransformer(max_iter=3),
     LogisticPCA(max_iter=3),
@@ -43,6 +54,8 @@ ESTIMATORS = [
     SemanticHashing(max_iter=3),
     VQVAE(max_iter=3),
     PredictiveSparseDecomposition(max_iter=3),
+    AutoencoderOutlierDetector(DENOISER),
+    AutoencoderOutlierDetector(DENOISER, novelty=True),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

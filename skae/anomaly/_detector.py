@@ -83,7 +83,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Members of the ensemble: autoencoders with seeds of their own, fitted on all rows but a part
         that is held out and calibrates the scores. "auto" is 5 below 2000 rows, where one part
         would tell too little (a single member of 300 rows has a threshold by 30), and 1 from there
-        on, with a tenth of the rows held out (at most 10,000). With a list of autoencoders there is at least one member for each.
+        on, with a tenth of the rows held out (at most 10,000). With a list of autoencoders there is
+        at least one member for each.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
 

@@ -379,9 +379,12 @@ class NearestOfSubsamples:
         self.size = min(n, max_samples)
         # Each row serves several times where there are few, until a subsample holds all.
         n_groups = 1 if self.size == n else max(1, min(max_references, 8 * n) // self.size)
-        turns = -(-n_groups * self.size // n)
-        order = np.concatenate([random_state.permutation(n) for _ in range(turns)])[: n_groups * self.size]
-        references = np.asarray(X[order], dtype=np.float64)
+        # No subsample spans two turns: a row that is in it twice would be its own neighbour.
+        in_turn = n // self.size
+        turns = [random_state.permutation(n)[: in_turn * self.size] for _ in range(-(-n_groups // in_turn))]
+        # A subsample is a column, so that long pieces of memory are compared.
+        order = np.concatenate(turns)[: n_groups * self.size].reshape(n_groups, self.size).T
+        references = np.asarray(X[order.ravel()], dtype=np.float64)
         missing = np.isnan(references)
         if missing.any():
             # A gap is filled by the column's mean over the references.
@@ -413,7 +416,6 @@ class NearestOfSubsamples:
 
     def _mean_log(self, rows: np.ndarray, products: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
         """The score, given ‖r‖² − 2x·r of each row and reference."""
-        # Along the middle axis, so that long pieces of memory are compared.
         groups = products.reshape(len(rows), self.size, -1)
         length = np.square(rows, dtype=np.float64).sum(axis=1)[:, None]
         least = _least(groups) + length
