@@ -416,8 +416,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def p_values(self, X):
         """Conformal p-values of new rows: how many held-out training rows are as anomalous.
 
-        For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exact with one member,
-        and nearly so with several (cross-conformal). They are meant for rows that were not in the
+        For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exact with one member
+        and one scorer, and nearly so with several members (cross-conformal), or with several
+        scorers, whose tails are learnt of the same held-out rows. They are meant for rows that were not in the
         training, whose own p-values come out too large. The smallest possible one is 1 / (n_held_out + 1).
 
         Parameters
