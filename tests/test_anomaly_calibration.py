@@ -186,9 +186,11 @@ def test_p_values_of_several_scorers_are_uniform_where_enough_rows_are_held_out(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("novelty", [True, False])
-def test_p_values_of_the_default_are_nearly_uniform(novelty):
-    shares, error = _shares_of_small_p_values(AutoencoderOutlierDetector(novelty=novelty), LEVELS, 20)
-    assert (np.abs(shares - LEVELS) <= 3 * error + 0.01).all()
+def test_p_values_of_the_default_are_not_too_small_and_not_much_too_large(novelty):
+    """Members that are fitted to half of the rows agree less, and their mean rank is less often extreme."""
+    shares, error = _shares_of_small_p_values(AutoencoderOutlierDetector(novelty=novelty), LEVELS, 12)
+    assert (shares <= LEVELS + 2 * error + 0.002).all()
+    assert (shares >= (0.75 if novelty else 0.5) * LEVELS).all()
 
 
 def _false_discoveries(detector, fdr, n_repeats, n_training):

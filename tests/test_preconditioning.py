@@ -223,3 +223,10 @@ def test_where_it_is_preconditioned(fitted, options, preconditioned):
     dae = clone(DAE).set_params(max_iter=1, **options).fit(X)
     assert issubclass(dae.model_.step_class, PreconditionedStep) == preconditioned
     assert np.isfinite(dae.reconstruct(X)).all()
+
+
+def test_a_code_alone_is_not_a_row():
+    X, *_ = _gaussian(200)
+    dae = clone(DAE).set_params(max_iter=2).fit(X)
+    with pytest.raises(ValueError, match="Use reconstruct, or init='pca'"):
+        dae.inverse_transform(dae.transform(X))

@@ -193,6 +193,32 @@ class DenoisingAE(BaseAutoencoder):
             lambda: self.n_features_in_,
         )
 
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If the network is preconditioned: it adds to the row itself, which a code does not hold.
+        """
+        check_is_fitted(self)
+        if self.model_.preconditioned:
+            raise ValueError(
+                "With conditioning='noise_level' and init='random' a code does not hold the row: the network adds to "
+                "the row itself. Use reconstruct, or init='pca'."
+            )
+        return super().inverse_transform(X)
+
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
         """Draw rows by walkback: corrupt and rebuild, again and again.
 
