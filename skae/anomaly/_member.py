@@ -93,11 +93,12 @@ class Member:
 
     def _raw(self, X) -> list[np.ndarray]:
         """The scores of each scorer."""
-        chunks = [self.columns(dense(X[start : start + CHUNK_ROWS])) for start in range(0, X.shape[0], CHUNK_ROWS)]
-        return [
-            np.concatenate([np.asarray(scorer.score(self.autoencoder, learnt, Z), dtype=np.float64) for Z in chunks])
-            for scorer, learnt in zip(self.scorers, self.learnt, strict=True)
-        ]
+        made = []
+        for start in range(0, X.shape[0], CHUNK_ROWS):
+            Z = self.columns(dense(X[start : start + CHUNK_ROWS]))
+            parts = zip(self.scorers, self.learnt, strict=True)
+            made.append([np.asarray(s.score(self.autoencoder, learnt, Z), dtype=np.float64) for s, learnt in parts])
+        return [np.concatenate(scores) for scores in zip(*made, strict=True)]
 
     def _combined(self, raw: Sequence[np.ndarray]) -> np.ndarray:
         if not self.comparable:
