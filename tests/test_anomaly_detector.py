@@ -588,3 +588,12 @@ def test_planted_values_in_the_wine_table():
     detector, trees = AutoencoderOutlierDetector(random_state=0), IsolationForest(random_state=0)
     found, by_trees = (roc_auc_score(planted, -model.fit(rows).score_samples(rows)) for model in (detector, trees))
     assert found >= 0.8 and found > by_trees
+
+
+def test_an_error_of_the_autoencoder_says_that_columns_were_standardised():
+    X = np.random.default_rng(0).random((40, 3))
+    detector = AutoencoderOutlierDetector(LogisticPCA(2, bounds=(0, 1), max_iter=2), n_estimators=1)
+    with pytest.raises(ValueError) as raised:
+        detector.fit(X)
+    assert any("standardize=False" in note for note in raised.value.__notes__)
+    assert detector.set_params(standardize=False).fit(X).predict(X).shape == (40,)

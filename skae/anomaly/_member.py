@@ -59,7 +59,12 @@ class Member:
         self.columns: Any = (StandardColumns if standardize else AsTheyAre)(X)
         self.autoencoder = seeded(autoencoder, random_state)
         Z = self._trusted(self.columns(X), support_fraction)
-        self.autoencoder.fit(Z)
+        try:
+            self.autoencoder.fit(Z)
+        except ValueError as error:
+            if standardize:
+                error.add_note("The detector has standardised the columns; standardize=False leaves them as they are.")
+            raise
         Z = dense(Z)
         self.learnt = self._fitted_scorers(Z)
         self.window = Z[:: -(-len(Z) // WINDOW)]
