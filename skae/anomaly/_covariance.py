@@ -6,7 +6,8 @@ import numpy as np
 
 # Variances along the axes are at least this share of their mean: rows that lie in a plane have an inverse.
 LEAST_VARIANCE = 1e-3
-MAX_STEPS = 30
+# Few steps: from the medians, more of them shrink an ellipsoid around rows that lie on a curve to an arc of it.
+MAX_STEPS = 5
 # Rows that the concentration steps look at: more do not change a covariance.
 MAX_ROWS = 20_000
 
