@@ -256,3 +256,10 @@ def test_rows_are_explained_one_by_one(detector, monkeypatch):
     # Also where there are more cells than are filled at once.
     monkeypatch.setattr("skae.anomaly._reasons.CHUNK_ELEMENTS", 35)
     np.testing.assert_allclose(detector.explain(NEW), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_members_that_do_not_reconstruct_leave_the_expected_values_to_the_others():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    short = {"max_iter": 2, "random_state": 0}
+    detector = AutoencoderOutlierDetector([GAN(2, **short), AutoencoderTransformer(2, **short)], random_state=0).fit(X)
+    assert np.isfinite(detector.explain(X[:5])["expected"]).all(axis=None)

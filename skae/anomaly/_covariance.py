@@ -15,6 +15,9 @@ MAX_ROWS = 20_000
 class Ellipsoid:
     """Mean and covariance, and the distance by them.
 
+    `sklearn.covariance.MinCovDet` starts many times at random, which takes seconds, and has no
+    inverse where rows lie in a plane; one start and a floor under the variances serve here.
+
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_columns)

@@ -126,8 +126,6 @@ class Member:
         A denoiser that is told the level of noise is told a medium one: with a small one it would
         hardly change a row.
         """
-        if not self.reconstructs:
-            return np.full(X.shape, np.nan)
         told = getattr(self.autoencoder, "conditioning", None) == "noise_level"
         options = {"scale": float(np.sqrt(np.prod(self.autoencoder.corruption.bounds)))} if told else {}
         return self.columns.back(self.autoencoder.reconstruct(self.columns(X), **options))

@@ -19,9 +19,9 @@ CHUNK_ELEMENTS = 2**22
 
 
 def expected_rows(members: Sequence[Member], X: np.ndarray) -> np.ndarray:
-    """What the members expect of rows, in the data's units; NaN where they do not reconstruct."""
-    made = [member.expected(X) for member in members]
-    return np.mean(made, axis=0)
+    """What the members that reconstruct expect of rows, in the data's units; NaN where there is none."""
+    made = [member.expected(X) for member in members if member.reconstructs]
+    return np.mean(made, axis=0) if made else np.full(X.shape, np.nan)
 
 
 def fill(members: Sequence[Member], X: np.ndarray, column: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def reasons(
     size = max(1, CHUNK_ELEMENTS // p)
     for start in range(0, len(rows), size):
         i, j = rows[start : start + size], columns[start : start + size]
-        if members[0].reconstructs:
+        if any(member.reconstructs for member in members):
             value = fill(members, X[i], j, low[j], high[j])
         else:
             value = middle[j]
