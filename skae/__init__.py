@@ -22,11 +22,13 @@ from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
 from skae.model.divergences import MaximumMeanDiscrepancy, TotalCorrelation
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
+from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
 from skae.model.networks import DenseNetwork
 from skae.model.penalties import Anchor, GaussianCode, LaplaceCode
 from skae.model.priors import MixturePrior, NormalPrior, SwissRollPrior, UniformPrior, VampPrior
 from skae.model.sparsity import ActivationPenalty
+from skae.tables._encoder import TableEncoder
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import LBFGS, SGD, AdamW
 
@@ -58,6 +60,7 @@ __all__ = [
     "LogisticPCA",
     "Masking",
     "MaximumMeanDiscrepancy",
+    "Mixed",
     "MixturePrior",
     "Multinomial",
     "NormalPrior",
@@ -72,6 +75,7 @@ __all__ = [
     "StudentT",
     "Swap",
     "SwissRollPrior",
+    "TableEncoder",
     "TotalCorrelation",
     "UniformPrior",
     "VAE",

@@ -91,6 +91,13 @@ def totalling(total: int):
     return rows
 
 
+def tables(n: int, p: int, seed: int = 0) -> np.ndarray:
+    """Five columns as `TableEncoder` makes them: a number, two categories, a boolean, a number."""
+    X = real(n, 4, seed)
+    category = X[:, 1] > np.median(X[:, 1])
+    return np.column_stack([X[:, 0], category, ~category, X[:, 2] > np.median(X[:, 2]), 50 * X[:, 3]]).astype(float)
+
+
 class Example(NamedTuple):
     """A likelihood part and a function that makes rows it can score."""
 

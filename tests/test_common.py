@@ -23,6 +23,7 @@ from skae import (
     SemanticHashing,
     SparseAE,
     StackedAE,
+    TableEncoder,
 )
 
 DENOISER = DenoisingAE(
@@ -56,6 +57,7 @@ ESTIMATORS = [
     PredictiveSparseDecomposition(max_iter=3),
     AutoencoderOutlierDetector(DENOISER),
     AutoencoderOutlierDetector(DENOISER, novelty=True),
+    TableEncoder(),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

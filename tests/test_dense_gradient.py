@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from registry import LIKELIHOODS, PENALTIES, generator, over
+from registry import LIKELIHOODS, PENALTIES, Example, generator, over, tables
 from sklearn.base import clone
 
 from skae import (
@@ -20,6 +20,7 @@ from skae import (
     GaussianNoise,
     LaplaceCode,
     Masking,
+    Mixed,
 )
 from skae.training.batches import Batch
 from skae.training.dense_gradient import DenseGradient
@@ -29,6 +30,8 @@ from skae.training.players import make_players
 N, P = 16, 5
 UNCOVERED = ("student_t", "multinomial", "example")
 COVERED = {name: example for name, example in LIKELIHOODS.items() if not name.startswith(UNCOVERED)}
+COVERED["mixed"] = Example(Mixed([("gaussian", 1), ("categorical", 2), ("bernoulli", 1), ("gaussian", 1)]), tables)
+COVERED["mixed-columns"] = Example(clone(COVERED["mixed"].part).set_params(scale="columns"), tables)
 CONDITIONS = {
     "plain": {},
     "level": {"corruption": GaussianNoise((0.1, 1.0)), "conditioning": "noise_level"},

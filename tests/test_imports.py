@@ -18,8 +18,9 @@ OUTER = {"anomaly", "imputation", "inspection", "persistence"}
 ALLOWED = {
     "model": {"model"},
     "training": {"training", "model"},
-    "autoencoders": {"autoencoders", "training", "model"},
-    **{room: {room, "autoencoders", "training", "model"} for room in OUTER},
+    "tables": {"tables"},
+    "autoencoders": {"autoencoders", "training", "model", "tables"},
+    **{room: {room, "autoencoders", "training", "model", "tables"} for room in OUTER},
 }
 
 
@@ -49,6 +50,11 @@ def test_matplotlib_is_imported_inside_functions_only():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [alias.name for alias in getattr(node, "names", [])] + [getattr(node, "module", "") or ""]
             assert not any(name.split(".")[0] == "matplotlib" for name in names), path
+
+
+def test_tables_need_no_torch():
+    rooms = {name.split(".")[0] for path in MODULES if path.parent.name == "tables" for name in imported_names(path)}
+    assert rooms <= {"__future__", "dataclasses", "numbers", "numpy", "pandas", "sklearn", "skae", "typing"}
 
 
 def test_importing_skae_loads_nothing_beside_sklearn_and_torch():

@@ -62,7 +62,7 @@ class Autoencoder(Model):
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
         as_pca = shortcut and posterior.is_linear and not posterior.variational and not posterior.whiten
-        self.code_unit = float(columns.spread) if as_pca or posterior.in_data_units else 1.0
+        self.code_unit = self.scaling.unit if as_pca or posterior.in_data_units else 1.0
 
     def _build(self, shortcut: bool) -> None:
         noisy = self.conditioning == "noise_level" and self.posterior.step_class is None
@@ -81,9 +81,8 @@ class Autoencoder(Model):
                 decoder.linear.tie(encoder.linear)
         self.encoder, self.decoder = encoder, decoder
         self.has_memory = getattr(self.network, "has_memory", False)
-        spread = float(self.scaling.columns.spread)
         self._learnt = nn.ParameterDict()
-        for name, (value, learnt) in self.likelihood.extras(p, self.posterior.variational, spread).items():
+        for name, (value, learnt) in self.likelihood.extras(p, self.posterior.variational, self.scaling.unit).items():
             if learnt:
                 self._learnt[name] = nn.Parameter(value)
             else:

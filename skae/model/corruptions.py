@@ -47,8 +47,20 @@ def _check_share(part: BaseEstimator) -> None:
         raise ValueError(f"{type(part).__name__}(share={part.share!r}): the share must be in [0, 1].")
 
 
-def _chosen(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) < share
+def _by_entry(x: Tensor, scaling: Scaling, draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+    """What `draw(shape)` makes for each entry of the user's table; all columns of a category get the same."""
+    n_features, likelihood = x.shape[1], scaling.likelihood
+    entry = likelihood.entry_columns(n_features)
+    if entry is None:
+        return draw(tuple(x.shape))
+    return draw((len(x), int(entry[-1]) + 1)).index_select(1, likelihood.entry_columns(n_features, x.device))
+
+
+def _chosen(x: Tensor, scaling: Scaling, share: float, generator: torch.Generator) -> Tensor:
+    def draw(shape):
+        return torch.rand(shape, generator=generator, device=x.device, dtype=x.dtype)
+
+    return _by_entry(x, scaling, draw) < share
 
 
 class GaussianNoise(Corruption):
@@ -93,7 +105,7 @@ class GaussianNoise(Corruption):
 
     def log_scales(self, scaling: Scaling) -> tuple[float, float]:
         """Logarithms of the smallest and largest scale in standardised units."""
-        unit = 1.0 if self.relative else float(scaling.columns.spread)
+        unit = 1.0 if self.relative else scaling.unit
         low, high = self.bounds
         return math.log(low / unit), math.log(high / unit)
 
@@ -136,7 +148,7 @@ class Masking(Corruption):
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
-        changed = _chosen(x, self.share, generator)
+        changed = _chosen(x, scaling, self.share, generator)
         fill = torch.zeros_like(x[:1])
         if self.fill != "mean":
             value = torch.full_like(fill, float(self.fill))
@@ -162,6 +174,12 @@ class SaltAndPepper(Corruption):
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
+        entry = scaling.likelihood.entry_columns(x.shape[1])
+        if entry is not None and int(entry[-1]) + 1 < len(entry):
+            raise ValueError(
+                "SaltAndPepper sets entries to a smallest or largest value, which categories do not have: use "
+                "Masking or Swap."
+            )
         draw = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         units = scaling.units(x)
         extreme = torch.where(draw < self.share / 2, units.standardise(units.low), units.standardise(units.high))
@@ -187,8 +205,12 @@ class Swap(Corruption):
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
-        changed = _chosen(x, self.share, generator)
-        other = torch.randint(len(x), x.shape, generator=generator, device=x.device)
+        changed = _chosen(x, scaling, self.share, generator)
+
+        def draw(shape):
+            return torch.randint(len(x), shape, generator=generator, device=x.device)
+
+        other = _by_entry(x, scaling, draw)
         return Corrupted(torch.where(changed, x.gather(0, other), x), changed)
 
 

@@ -38,6 +38,14 @@ class Likelihood(BaseEstimator):
         """The inverse of `network_input`."""
         return x
 
+    def input_scale(self, columns: Columns) -> Tensor:
+        """By what the network's input is divided: one number for all columns, or one a column."""
+        return columns.spread
+
+    def entry_columns(self, n_features: int, device: torch.device | str = "cpu") -> Tensor | None:
+        """Which entry of the user's table each column belongs to; None where each is an entry of its own."""
+        return None
+
     def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Location and scale of the map from the data's units to the target's."""
         return columns.mean, columns.spread.expand_as(columns.mean)
@@ -68,14 +76,16 @@ class Likelihood(BaseEstimator):
         return (columns.mean - location) / scale, columns.spread / scale
 
 
-def _log_scale(scale, first: float, n_features: int, spread: float) -> dict[str, tuple[Tensor, bool]]:
+def log_scale_of(scale, first: float, n_features: int, spread: float) -> dict[str, tuple[Tensor, bool]]:
+    """The `extras` of a likelihood whose parameter is this `scale`: learnt from `first` on, or fixed."""
     if isinstance(scale, str):
         size = 1 if scale == "shared" else n_features
         return {"log_scale": (torch.full((size,), math.log(first)), True)}
     return {"log_scale": (torch.full((1,), math.log(scale / spread)), False)}
 
 
-def _check_scale(part: BaseEstimator) -> None:
+def check_scale(part: BaseEstimator) -> None:
+    """Raise ValueError where the part's `scale` is none."""
     scale = part.scale
     valid = scale in ("auto", "shared", "columns") if isinstance(scale, str) else scale > 0
     if not valid:
@@ -110,14 +120,14 @@ class Gaussian(Likelihood):
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
-        _check_scale(self)
+        check_scale(self)
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of σ in units of the target."""
         scale = self.scale
         if scale == "auto":
             scale = "shared" if variational else 1.0
-        return _log_scale(scale, 1.0, n_features, spread)
+        return log_scale_of(scale, 1.0, n_features, spread)
 
     def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Log-density of each entry of the target, in the target's units."""
@@ -159,13 +169,13 @@ class StudentT(Likelihood):
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
-        _check_scale(self)
+        check_scale(self)
         if not self.df > 0:
             raise ValueError(f"StudentT(df={self.df!r}): the degrees of freedom must be positive.")
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of the scale in units of the target."""
-        return _log_scale("shared" if self.scale == "auto" else self.scale, 0.5, n_features, spread)
+        return log_scale_of("shared" if self.scale == "auto" else self.scale, 0.5, n_features, spread)
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, Poisson, StudentT
+from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
 
 LIKELIHOODS = {
@@ -11,6 +12,7 @@ LIKELIHOODS = {
     "student_t": StudentT,
     "poisson": Poisson,
     "multinomial": Multinomial,
+    "mixed": Mixed,
 }
 
 

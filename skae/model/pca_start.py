@@ -58,9 +58,8 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
     variances[:rank] = axes.variances[:rank].clamp_min(0)
     into, out, unit, log_variance = _code_maps(model, axes, variances)
     bias, slope = model.likelihood.linear_start(columns)
-    left = (
-        columns.variance / columns.spread**2 - vectors.square() @ (model.posterior.share_kept * variances)
-    ).clamp_min(0)
+    relative = model.scaling.relative_variance
+    left = (relative - vectors.square() @ (model.posterior.share_kept * variances)).clamp_min(0)
     # A change beyond the size of what is left is of no use, unless something else than that is to be made smaller.
     pace = (left.sum() / max(axes.total, 1e-300)).clamp(1e-16, 1.0).sqrt()
     if model.corruption is not None or d >= p or not all(isinstance(penalty, Anchor) for penalty in model.penalties):
@@ -107,14 +106,15 @@ def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tu
 
 
 def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_variance: Tensor, rank: int) -> None:
-    encoder, columns, d = model.encoder, model.scaling.columns, len(matrix)
+    encoder, d = model.encoder, len(matrix)
     encoder.linear.weight.zero_()
     encoder.linear.weight[:d] = matrix.to(encoder.linear.weight.dtype)
     encoder.linear.bias.zero_()
     encoder.linear.bias[d:] = log_variance.to(encoder.linear.bias.dtype)[: encoder.linear.bias.numel() - d]
-    relative = columns.variance / columns.spread**2
     encoder.in_scale.fill_(1.0)
-    encoder.in_scale[: model.n_features] = (1 / (relative + VARIANCE_FLOOR).sqrt()).to(encoder.in_scale.dtype)
+    encoder.in_scale[: model.n_features] = (1 / (model.scaling.relative_variance + VARIANCE_FLOOR).sqrt()).to(
+        encoder.in_scale.dtype
+    )
     encoder.out_scale.fill_(1.0)
     encoder.out_scale[:d] = torch.where(unit > 0, unit, torch.ones_like(unit)).to(encoder.out_scale.dtype)
     if encoder.network is not None:

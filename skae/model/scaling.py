@@ -49,21 +49,32 @@ class Scaling:
     """Turns raw rows into what the network sees and what the likelihood scores, and back.
 
     One scale serves all columns, so that squared error in standardised units is squared error in
-    the data's units times a constant, as PCA minimises it.
+    the data's units times a constant, as PCA minimises it; but a likelihood may ask for others
+    (`Mixed`, whose columns have no common unit).
 
     Parameters
     ----------
     likelihood : Likelihood
     columns : Columns
+
+    Attributes
+    ----------
+    unit : float
+        Of a standardised entry in the data's units; 1 where the columns have no common one.
+    relative_variance : Tensor of shape (n_features,)
+        Variance of the standardised columns.
     """
 
     def __init__(self, likelihood: Likelihood, columns: Columns):
         self.likelihood, self.columns = likelihood, columns
         location, scale = likelihood.target_affine(columns)
-        self.same_target = bool(torch.equal(location, columns.mean) and (scale == columns.spread).all())
+        spread = likelihood.input_scale(columns)
+        self.unit = float(spread) if spread.ndim == 0 else 1.0
+        self.relative_variance = columns.variance / spread**2
+        self.same_target = bool(torch.equal(location, columns.mean) and (scale == spread).all())
         self._constants = Units(
             columns.mean,
-            columns.spread,
+            spread,
             likelihood.network_input(columns.low),
             likelihood.network_input(columns.high),
             location,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson
+from skae.model.mixed import Mixed
 from skae.model.model import Model
 from skae.model.networks import Dense, Shortcut
 from skae.model.penalties import Anchor
@@ -60,7 +61,7 @@ class DenseGradient:
             and _is_plain_posterior(model.posterior)
             and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
-            and type(model.likelihood) in (Gaussian, Bernoulli, Poisson)
+            and _is_plain_likelihood(model)
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
 
@@ -91,6 +92,12 @@ def _is_plain_posterior(posterior) -> bool:
     if type(posterior) is DiagonalGaussian:
         return posterior.n_importance_samples == 1 and posterior.free_bits == 0 and posterior.has_normal_prior
     return type(posterior) is Point and posterior.activation == "identity"
+
+
+def _is_plain_likelihood(model: Autoencoder) -> bool:
+    if type(model.likelihood) is Mixed:
+        return model.likelihood.has_slope and model.loss_scale == 1
+    return type(model.likelihood) in (Gaussian, Bernoulli, Poisson)
 
 
 def _is_plain(network: torch.nn.Module) -> bool:
@@ -195,6 +202,8 @@ class _Pass:
         if self.observed is not None:
             self.constants = torch.stack([_constants(m) * m.loss_scale for m in self.models]).to(eta).unsqueeze(-2)
             self.tape.do(self._count_constants)
+        if isinstance(model.likelihood, Mixed):
+            return self._mixed(eta)
         if not isinstance(model.likelihood, Gaussian):
             slope = torch.zeros_like(eta)
             self.tape.do(self._entries, eta, slope)
@@ -211,11 +220,14 @@ class _Pass:
         self.tape.add_dot(self.sums["negative_log_likelihood"], slope, eta, 0.5 * self.n_rows)
         return slope
 
-    def _learnt_scale(self, residual: Tensor, slope: Tensor) -> Tensor:
+    def _log_scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The learnt scales' logarithms and where their gradient is written, for tensors like this one."""
         parameter = self.models[0]._learnt["log_scale"]
         values, gradient = (part.unsqueeze(-2) for part in self.gradient.flat.of(parameter))
-        if residual.ndim == 2:
-            values, gradient = values[0], gradient[0]
+        return (values[0], gradient[0]) if like.ndim == 2 else (values, gradient)
+
+    def _learnt_scale(self, residual: Tensor, slope: Tensor) -> Tensor:
+        values, gradient = self._log_scale(residual)
         total, n_rows = self.sums["negative_log_likelihood"], self.n_rows
         counted = residual.new_full((*residual.shape[:-2], 1, residual.shape[-1]), 1.0)
         squared = torch.zeros_like(residual)
@@ -230,6 +242,28 @@ class _Pass:
             gradient.copy_((counted - error).sum_to_size(gradient.shape))
             loss = 0.5 * error + counted * values
             total.add_(loss.sum((-2, -1)).view(-1, 1, 1), alpha=n_rows)
+
+        self.tape.do(run)
+        return slope
+
+    def _mixed(self, eta: Tensor) -> Tensor:
+        """Record the loss of several kinds of columns, and its derivative with respect to `eta`."""
+        likelihood, extras, slope = self.models[0].likelihood, self.models[0].extras, torch.zeros_like(eta)
+        gradient, total = None, self.sums["negative_log_likelihood"]
+        categorical = likelihood.is_categorical(eta.device).to(eta.dtype)
+        if "log_scale" in self.models[0]._learnt:
+            extras["log_scale"], gradient = self._log_scale(eta)
+
+        def run() -> None:
+            counted = self.share if self.observed is None else self.observed * self.share
+            slope.copy_(likelihood.slope(eta, self.target, extras))
+            if gradient is not None:
+                by_scale = likelihood.scale_slope(eta, self.target, slope, counted)
+                gradient.copy_(by_scale.sum_to_size(gradient.shape))
+            # The target of a missing category is zero, which is the mask of a softmax: its columns share their slope.
+            slope.mul_(counted if self.observed is None else torch.maximum(self.observed, categorical) * self.share)
+            entries = likelihood.log_prob(eta, self.target, extras).mul_(counted)
+            total.sub_(entries.sum((-2, -1)).view(-1, 1, 1), alpha=self.n_rows)
 
         self.tape.do(run)
         return slope

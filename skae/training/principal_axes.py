@@ -104,7 +104,7 @@ def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch
         variances, rotation = torch.linalg.eigh(basis.T @ _apply_covariance(raw, scaling, basis))
         variances = variances.flip(0)[:n_axes]
         vectors = (basis @ rotation.flip(1))[:, :n_axes]
-        total = float((scaling.columns.variance / scaling.columns.spread**2).sum())
+        total = float(scaling.relative_variance.sum())
     # As in scikit-learn, the largest loading of each axis is positive.
     largest = vectors.abs().argmax(0)
     signs = torch.sign(vectors[largest, torch.arange(vectors.shape[1])])

@@ -1,0 +1,1 @@
+"""Tables with numbers, booleans and categories, as matrices and back."""

@@ -1,0 +1,320 @@
+"""TableEncoder."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
+
+from skae.tables._columns import (
+    BinaryColumn,
+    CategoricalColumn,
+    ColumnGroup,
+    EmptyColumn,
+    NumericColumn,
+    as_floats,
+    check_finite,
+    holds_integers,
+    kind_of,
+    missing_marker,
+)
+
+FLOATS = (np.float64, np.float32)
+
+
+class TableEncoder(TransformerMixin, BaseEstimator):
+    """Tables with numbers, booleans, categories and strings as matrices of numbers, and back.
+
+    A number stays as it is, a boolean becomes 0 or 1, and a category becomes as many columns as
+    the training rows have categories, 1 in its own and 0 in the others. NaN in the matrix is a
+    missing value (None, NaN or NA in the table); a missing category is NaN in all its columns.
+
+    Parameters
+    ----------
+    categorical_features : "from_dtype" or array-like of str, int or bool, default="from_dtype"
+        Columns to take for categories though they are numbers or booleans: names, indices or a
+        mask. Columns of dtype category and columns of strings are categories in any case.
+    handle_unknown : {"ignore", "error"}, default="ignore"
+        Whether a category that was not seen at fit counts as missing, or is an error.
+    max_categories : int or None, default=64
+        Most columns that one categorical column may take. Where it has more categories, the
+        `max_categories` - 1 most frequent ones have a column each, and the last, "other", is 1 for
+        the rest. None has no limit.
+
+    Attributes
+    ----------
+    groups_ : list of ColumnGroup
+        For each column of the table its `column` (name, or index), its `kind` ("numeric",
+        "binary", "categorical"), and the matrix's columns from `start` to before `stop`.
+    n_features_in_ : int
+        Number of columns of the table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    sklearn.preprocessing.OneHotEncoder : Categories alone, without a way back for probabilities.
+
+    Notes
+    -----
+    A column of objects is what its values are: booleans, strings or numbers. A column in which no
+    value was observed at fit is numeric and stays: it is NaN, unless its dtype is one of numbers.
+    An array of float32 or float64 comes back from `transform` and from `inverse_transform` as it
+    is, without a copy.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skae import TableEncoder
+    >>> X = pd.DataFrame({"age": [31, 52, 47], "port": ["Cork", None, "Oslo"], "alone": [True, False, None]})
+    >>> encoder = TableEncoder().fit(X)
+    >>> encoder.get_feature_names_out()
+    array(['age', 'port_Cork', 'port_Oslo', 'alone'], dtype=object)
+    >>> encoder.transform(X)
+    array([[31.,  1.,  0.,  1.],
+           [52., nan, nan,  0.],
+           [47.,  0.,  1., nan]])
+    >>> encoder.inverse_transform([[40.3, 0.2, 0.8, 0.9]])
+       age  port alone
+    0   40  Oslo  True
+    """
+
+    _parameter_constraints: dict = {
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "handle_unknown": [StrOptions({"ignore", "error"})],
+        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
+    }
+
+    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64):
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.max_categories = max_categories
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the columns' kinds and categories.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or list of rows, of shape (n_samples, n_features)
+            Rows. A frame of another library is taken over into pandas.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : TableEncoder
+
+        Raises
+        ------
+        ValueError
+            If a column mixes numbers and strings, or holds infinite or complex numbers or times.
+        TypeError
+            If a column holds what is neither a number, a boolean nor a string.
+        """
+        X = self._checked(X, reset=True)
+        is_floats = isinstance(X, np.ndarray)
+        names = range(X.shape[1]) if is_floats else X.columns
+        asked = self._asked(names)
+        if is_floats and not asked:
+            self._check_all_finite(X)
+            self._columns = [NumericColumn(name, X.dtype) for name in names]
+        else:
+            frame = _as_frame(X)
+            self._columns = [self._column(frame.iloc[:, i], name, i in asked) for i, name in enumerate(names)]
+        stops = np.cumsum([column.width for column in self._columns]).tolist()
+        self.groups_ = [
+            ColumnGroup(column.name, column.kind, stop - column.width, stop)
+            for column, stop in zip(self._columns, stops, strict=True)
+        ]
+        return self
+
+    def transform(self, X):
+        """Turn a table into a matrix.
+
+        Parameters
+        ----------
+        X : DataFrame, array-like or list of rows, of shape (n_samples, n_features)
+            Rows with the columns of fit.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_columns), float64
+            Numbers; NaN where a value is missing. An array of floats is returned as it is.
+
+        Raises
+        ------
+        ValueError
+            If a column holds values of another kind than at fit, or with handle_unknown="error" a
+            new category.
+        """
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        if isinstance(X, np.ndarray) and all(type(column) is NumericColumn for column in self._columns):
+            self._check_all_finite(X)
+            return X
+        frame = _as_frame(X)
+        out = np.zeros((len(frame), self.groups_[-1].stop))
+        for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
+            column.encode(frame.iloc[:, index], out[:, group.start : group.stop])
+        return out
+
+    def inverse_transform(self, X, *, index=None):
+        """Turn a matrix into a table like that of fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_columns)
+            Numbers as `transform` makes them, or a model's guess of them: a category is the one
+            whose column is largest (of equal ones the most frequent at fit, and never "other"), a
+            boolean is true from 0.5 on, integers are rounded.
+        index : Index or array-like of shape (n_samples,), default=None
+            Index of the frame; None takes that of X, where it has one.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_features)
+            With names, dtypes and categories of fit. A value is missing where the matrix holds NaN;
+            where a dtype has no missing values, the column becomes float64 or object, as in pandas.
+        """
+        check_is_fitted(self)
+        index = getattr(X, "index", None) if index is None and hasattr(X, "iloc") else index
+        X = check_array(X, dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        if X.shape[1] != self.groups_[-1].stop:
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but {type(self).__name__} makes {self.groups_[-1].stop} of a table's "
+                f"{self.n_features_in_}."
+            )
+        if self._is_floats and all(type(column) is NumericColumn for column in self._columns):
+            return X
+        return self._table(X, index)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the matrix's columns: the table's, with the category behind it for categories.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the table's columns, where it had none; None takes x0, x1, ...
+
+        Returns
+        -------
+        ndarray of shape (n_columns,), of str
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self, input_features)
+        made = [column.names(name) for name, column in zip(names, self._columns, strict=True)]
+        return np.array([name for each in made for name in each], dtype=object)
+
+    # Parts -----------------------------------------------------------------------------------
+
+    @property
+    def _is_floats(self) -> bool:
+        """Whether fit saw an array of floats."""
+        return isinstance(self._container, np.dtype) and self._container in FLOATS
+
+    def _checked(self, X, *, reset: bool):
+        """X as an array of floats or a pandas frame, and its names and number of columns checked."""
+        if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
+            frame = _as_frame(validate_data(self, X, reset=reset, skip_check_array=True))
+            for axis, unit in enumerate(("sample", "feature")):
+                if frame.shape[axis] == 0:
+                    raise ValueError(
+                        f"Found array with 0 {unit}(s) (shape={frame.shape}) while a minimum of 1 is required by "
+                        f"{type(self).__name__}."
+                    )
+            if reset:
+                self._container = frame.columns
+            return frame
+        options: dict = {"dtype": None, "ensure_all_finite": False}
+        if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
+            # Numbers beside strings would become strings.
+            numbers = check_array(X, estimator=self, input_name="X", **options)
+            options["dtype"] = None if numbers.dtype.kind in "fiubc" else object
+        X = validate_data(self, X, reset=reset, **options)
+        if reset:
+            self._container = X.dtype
+        return X if X.dtype in FLOATS else _as_frame(X)
+
+    def _asked(self, names) -> set[int]:
+        """Indices of the columns that `categorical_features` names."""
+        asked = self.categorical_features
+        if asked is None or isinstance(asked, str):
+            return set()
+        chosen, p = np.asarray(asked), len(names)
+        if chosen.dtype.kind == "b":
+            if chosen.shape != (p,):
+                raise ValueError(
+                    f"categorical_features is a mask of shape {chosen.shape}, but X has {p} columns: give one boolean "
+                    "for each."
+                )
+            return set(np.flatnonzero(chosen).tolist())
+        if chosen.dtype.kind in "iu" and chosen.size:
+            if chosen.min() < 0 or chosen.max() >= p:
+                raise ValueError(f"categorical_features={asked!r}: X has {p} columns, so indices go from 0 to {p - 1}.")
+            return set(chosen.tolist())
+        unknown = [name for name in chosen.tolist() if name not in names]
+        if unknown:
+            raise ValueError(f"categorical_features names {unknown}, which are no columns of X: {list(names)[:20]}.")
+        return {index for index, name in enumerate(names) if name in set(chosen.tolist())}
+
+    def _column(self, values, name, is_asked: bool) -> Any:
+        """What encodes a column."""
+        kind = kind_of(values, name)
+        if is_asked and kind != "empty" and values.notna().any():
+            kind = "categorical"
+        if kind == "categorical":
+            return CategoricalColumn(name, values, self.handle_unknown, self.max_categories)
+        if kind == "binary":
+            return BinaryColumn(name, values.dtype, missing_marker(values))
+        if kind == "empty":
+            return EmptyColumn(name, values.dtype, missing_marker(values))
+        as_floats(values, name)
+        return NumericColumn(name, values.dtype, missing_marker(values), holds_integers(values))
+
+    def _check_all_finite(self, X: np.ndarray) -> None:
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(X.sum())
+        if not finite and np.isinf(X).any():
+            index = int(np.isinf(X).any(0).argmax())
+            check_finite(X[:, index], getattr(self, "feature_names_in_", range(X.shape[1]))[index])
+
+    def _table(self, X: np.ndarray, index):
+        """A frame or an array like that of fit."""
+        import pandas as pd
+
+        parts = zip(self.groups_, self._columns, strict=True)
+        made = [column.decode(X[:, group.start : group.stop]) for group, column in parts]
+        # With the dtype given, as pandas would take objects that are strings for its own kind of strings.
+        series = {i: pd.Series(values, dtype=values.dtype, index=index) for i, values in enumerate(made)}
+        frame = pd.DataFrame(series, index=index)
+        if not isinstance(self._container, np.dtype):
+            frame.columns = self._container
+            return frame
+        dtype: Any = self._container
+        if frame.isna().any(axis=None) and dtype.kind != "O":
+            dtype = object if dtype.kind in "SU" else np.float64
+        return frame.to_numpy(dtype=dtype)
+
+    def __sklearn_tags__(self):
+        """Gaps, categories and strings."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _as_frame(X):
+    import pandas as pd
+
+    if isinstance(X, pd.DataFrame):
+        return X
+    if hasattr(X, "to_pandas"):
+        return X.to_pandas()
+    return pd.DataFrame(X, dtype=object if X.dtype.kind == "O" else None)
