@@ -11,6 +11,7 @@ from benchmarks._anomaly_methods import METHODS, OWN, Setting, measure, warm_up
 from benchmarks._anomaly_sets import MAX_ROWS, Case, load, sizes, split
 from benchmarks._anomaly_store import Store
 from benchmarks._common import markdown_table, require
+from benchmarks._compare import power
 
 PEER = "AutoEncoder"
 N_COLUMNS, N_LATENT, N_HIDDEN, NOISE = 30, 5, 20, 0.1
@@ -80,11 +81,6 @@ def run(methods: Sequence[str], max_rows: int, parameters: str, store: Store, ag
         if name in methods and tuple(key.values()) not in done:
             setting = Setting(protocol, 0, case.train.shape[1], key["parameters"])
             store.add(key, measure(name, METHODS[name], case, setting))
-
-
-def power(rows: Sequence[int], seconds: Sequence[float]) -> float:
-    """The power of the rows by which seconds grow: the slope of their logarithms."""
-    return float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
 
 
 def growth(results: dict[tuple, dict], kind: str, counts: Sequence[int]) -> tuple[list[list], list]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from benchmarks._anomaly_methods import OCSVM_ROWS, OWN
 from benchmarks._anomaly_sets import MAX_ROWS, MIN_ROWS, SAME_ORIGIN, published, sizes
 from benchmarks._common import markdown_table
+from benchmarks._compare import Values, complete, mean_of, mean_ranks
 
 HEADINGS = {"semi": "Clean training rows (semi)", "unsup": "Polluted training rows (unsup)"}
 MEAN_BOUND = {"semi": 0.85, "unsup": 0.795}
 N_PUBLISHED = 8
-# Figures that were printed with two decimals, in per cent, cannot be told apart beyond the fourth.
-DECIMALS = 4
 CHECKED_TOLERANCE = 0.01
-
-Values = dict[str, dict[str, float]]
 
 
 def seeds_of(results: Iterable[dict]) -> dict[str, int]:
@@ -38,23 +34,6 @@ def means(results: Iterable[dict], measure: str) -> Values:
             value = seconds if measure == "seconds" else result[measure]
             groups.setdefault(result["method"], {}).setdefault(result["set"], []).append(value)
     return {name: {key: float(np.mean(members)) for key, members in by_set.items()} for name, by_set in groups.items()}
-
-
-def complete(values: Values, names: Sequence[str]) -> Values:
-    """The methods that have a value for each of these sets, and these values alone."""
-    return {
-        method: {name: by_set[name] for name in names}
-        for method, by_set in values.items()
-        if all(name in by_set for name in names)
-    }
-
-
-def mean_ranks(values: Values, names: Sequence[str]) -> dict[str, float]:
-    """By method, the mean over the sets of its rank; 1 is the largest value, equal ones share their ranks' mean."""
-    table = np.array([[round(by_set[name], DECIMALS) for name in names] for by_set in values.values()])
-    if not table.size:
-        return {}
-    return dict(zip(values, rankdata(-table, axis=0).mean(axis=1).tolist(), strict=True))
 
 
 def origin_mean(by_set: dict[str, float]) -> float:
@@ -80,21 +59,22 @@ def summary(results: Sequence[dict], protocol: str, names: Sequence[str]) -> str
     others = printed(protocol, names)
     ranks, ap_ranks, all_ranks = (mean_ranks(values, names) for values in (auroc, ap, auroc | others))
     rows = []
-    for method in sorted(auroc, key=lambda name: -_mean(auroc[name])):
-        row = [method, f"{_mean(auroc[method]):.4f}", f"{origin_mean(auroc[method]):.4f}", f"{_mean(ap[method]):.4f}"]
+    for method in sorted(auroc, key=lambda name: -mean_of(auroc[name])):
+        row = [
+            method,
+            f"{mean_of(auroc[method]):.4f}",
+            f"{origin_mean(auroc[method]):.4f}",
+            f"{mean_of(ap[method]):.4f}",
+        ]
         row += [f"{table[method]:.2f}" for table in (ranks, ap_ranks, all_ranks)]
-        rows.append([*row, f"{_mean(complete(seconds, names)[method]):.2f}", seeds[method]])
-    for method in sorted(others, key=lambda name: -_mean(others[name]))[:N_PUBLISHED]:
-        row = [method, f"{_mean(others[method]):.4f}", f"{origin_mean(others[method]):.4f}", None, None, None]
+        rows.append([*row, f"{mean_of(complete(seconds, names)[method]):.2f}", seeds[method]])
+    for method in sorted(others, key=lambda name: -mean_of(others[name]))[:N_PUBLISHED]:
+        row = [method, f"{mean_of(others[method]):.4f}", f"{origin_mean(others[method]):.4f}", None, None, None]
         rows.append([*row, f"{all_ranks[method]:.2f}", None, 5])
     header = ("method", "AUROC", "by origin", "AP", "rank, AUROC", "rank, AP", "rank, all", "seconds", "seeds")
     partial = [f"{name} ({len(by_set)})" for name, by_set in means(results, "auroc").items() if name not in auroc]
     note = f"Not all sets yet, left out: {', '.join(partial)}.\n\n" if partial else ""
     return note + markdown_table(header, rows)
-
-
-def _mean(by_set: dict[str, float]) -> float:
-    return float(np.mean(list(by_set.values())))
 
 
 def best(values: Values, name: str) -> tuple[str | None, float | None]:
@@ -110,7 +90,7 @@ def by_set(results: Sequence[dict], protocol: str, names: Sequence[str]) -> str:
     """A row for each set: skae, the peers with the largest means, the best peer and the best published method."""
     auroc, ap = means(results, "auroc"), means(results, "ap")
     peers = {name: values for name, values in auroc.items() if name != OWN}
-    shown = sorted(complete(peers, names), key=lambda name: -_mean(peers[name]))[:2]
+    shown = sorted(complete(peers, names), key=lambda name: -mean_of(peers[name]))[:2]
     others = {name.removesuffix(", published"): values for name, values in printed(protocol, names).items()}
     rows = []
     for name in names:
@@ -134,7 +114,7 @@ def check(results: Sequence[dict], protocol: str, names: Sequence[str]) -> tuple
             continue
         away = {name: abs(auroc[method][name] - figures[name][method]) for name in shared}
         far = [name for name in shared if away[name] > CHECKED_TOLERANCE]
-        rows.append([method, len(shared), f"{_mean(away):.4f}", len(shared) - len(far), ", ".join(far) or None])
+        rows.append([method, len(shared), f"{mean_of(away):.4f}", len(shared) - len(far), ", ".join(far) or None])
         settled = [away[name] for name in shared if MIN_ROWS <= sizes()[name][0] <= MAX_ROWS]
         if method == "KNN" and protocol == "semi" and settled and uncut:
             what = f"semi, KNN and its published AUROC, sets of {MIN_ROWS} to {MAX_ROWS} rows, largest difference"
@@ -151,7 +131,7 @@ def gates(results: Sequence[dict], protocol: str, names: Sequence[str]) -> list[
         if OWN not in values:
             return []
         if measure == "auroc":
-            made.append((f"{protocol}, mean AUROC", _mean(values[OWN]), ">=", MEAN_BOUND[protocol]))
+            made.append((f"{protocol}, mean AUROC", mean_of(values[OWN]), ">=", MEAN_BOUND[protocol]))
         ranks = mean_ranks(values, names)
         place = 1 + sum(rank < ranks[OWN] for rank in ranks.values())
         made.append((f"{protocol}, place by mean rank of {measure.upper()}, of {len(ranks)}", place, "<=", 1))

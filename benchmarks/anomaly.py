@@ -24,6 +24,7 @@ from benchmarks._anomaly_methods import IMAGE_METHODS, METHODS, OWN, Setting, av
 from benchmarks._anomaly_sets import MAX_ROWS, MIN_ROWS, PROTOCOLS, load, sizes, split
 from benchmarks._anomaly_store import Store
 from benchmarks._common import GATE_HEADER, gate_rows, markdown_table, report
+from benchmarks._compare import known_names
 
 
 class Spent:
@@ -117,20 +118,15 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def _known(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SystemExit(f"No {what} {', '.join(unknown)}; there are: {', '.join(known)}.")
-    return list(names)
-
-
 def main() -> None:
     """Run the command."""
     args, store = arguments(), Store()
-    names = [name for name in sizes() if not args.sets or name in _known(args.sets, list(sizes()), "set")]
+    names = [name for name in sizes() if not args.sets or name in known_names(args.sets, list(sizes()), "set")]
     if not args.page:
         offered = list(IMAGE_METHODS) if args.one_class else chosen(args.peers)
-        methods = available(_known(args.methods, list(IMAGE_METHODS | METHODS), "method") if args.methods else offered)
+        methods = available(
+            known_names(args.methods, list(IMAGE_METHODS | METHODS), "method") if args.methods else offered
+        )
         if args.one_class:
             images.run(args.one_class, methods, 1, args.max_rows, args.parameters, store, args.again)
         elif args.cost:
