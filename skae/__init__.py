@@ -10,6 +10,7 @@ from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._gan import GAN
 from skae.autoencoders._hashing import SemanticHashing
 from skae.autoencoders._logistic_pca import LogisticPCA
+from skae.autoencoders._masked import MaskedAE
 from skae.autoencoders._predictive_sparse import PredictiveSparseDecomposition
 from skae.autoencoders._rbm import RBM
 from skae.autoencoders._sparse import SparseAE
@@ -58,6 +59,7 @@ __all__ = [
     "LBFGS",
     "LaplaceCode",
     "LogisticPCA",
+    "MaskedAE",
     "Masking",
     "MaximumMeanDiscrepancy",
     "Mixed",

@@ -95,6 +95,8 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     activation = "auto"
     # Of the learning rate that the optimizer takes by itself.
     rate_factor = 1.0
+    # Least and most rows of a batch where the number is not given.
+    batch_bounds = (32, 256)
 
     def __init_subclass__(cls, **kwargs):
         """Complete the docstring of a class, and the constraints of its parameters by the shared ones."""
@@ -114,6 +116,11 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 setattr(self, name, value)
 
     # Hooks -----------------------------------------------------------------------------------
+
+    @property
+    def starts_well(self) -> bool:
+        """Whether the start is worth keeping where too few rows can tell if training helps."""
+        return self.init == "pca"
 
     def _asked_components(self):
         """Size of the code: a number, a share of PCA's variance, or "auto"."""

@@ -95,7 +95,7 @@ class Fitting:
         if self.optimizer.full_batch:
             return min(n, self.raw.chunk_rows)
         if self.estimator.batch_size == "auto":
-            return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), 32, 256)))
+            return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), *self.estimator.batch_bounds)))
         return min(n, self.estimator.batch_size)
 
     @property
@@ -333,7 +333,7 @@ class Fitting:
         raw, n = self.raw, self.raw.n_rows
         if not stopping or plan.n_epochs == 0 or n == 1:
             return self._rows(raw, model), None
-        if n < TOO_FEW_ROWS and self.estimator.init == "pca":
+        if n < TOO_FEW_ROWS and self.estimator.starts_well:
             plan.n_epochs = 0
             return self._rows(raw, model), None
         folds = stopping.n_folds

@@ -38,6 +38,9 @@ class Autoencoder(Model):
         Whether a linear path stands beside the networks, for a start at PCA.
     """
 
+    # Whether entries that the network sees count in no term of the loss.
+    counts_hidden_only = False
+
     def __init__(
         self,
         network: BaseEstimator,
@@ -69,7 +72,7 @@ class Autoencoder(Model):
         self.preconditioned = noisy and not shortcut and self.scaling.same_target
         self.step_class = PreconditionedStep if self.preconditioned else self.posterior.step_class or Step
         p, d = self.n_features, self.n_components
-        n_conditions = {None: 0, "noise_level": 1, "mask": p}[self.conditioning]
+        n_conditions = self._n_conditions()
         encoder = self.network.encoder(p + n_conditions, self.posterior.n_outputs(d))
         n_decoded = self.posterior.n_decoded(d)
         decoder = self.network.decoder(n_decoded, p, encoder)
@@ -99,6 +102,9 @@ class Autoencoder(Model):
         self.has_critic = [critic is not None for critic in critics]
         for penalty in self.penalties:
             penalty.prepare(self)
+
+    def _n_conditions(self) -> int:
+        return {None: 0, "noise_level": 1, "mask": self.n_features}[self.conditioning]
 
     @property
     def reference(self) -> Tensor:

@@ -56,10 +56,12 @@ def _by_entry(x: Tensor, scaling: Scaling, draw: Callable[[tuple[int, ...]], Ten
     return draw((len(x), int(entry[-1]) + 1)).index_select(1, likelihood.entry_columns(n_features, x.device))
 
 
-def _chosen(x: Tensor, scaling: Scaling, share: float, generator: torch.Generator) -> Tensor:
+def _chosen(x: Tensor, scaling: Scaling, shares: tuple[float, float], generator: torch.Generator) -> Tensor:
     def draw(shape):
         return torch.rand(shape, generator=generator, device=x.device, dtype=x.dtype)
 
+    low, high = shares
+    share = low if low == high else low + (high - low) * draw((len(x), 1))
     return _by_entry(x, scaling, draw) < share
 
 
@@ -124,8 +126,8 @@ class Masking(Corruption):
 
     Parameters
     ----------
-    share : float, default=0.25
-        Probability that an entry is replaced.
+    share : float or pair of float, default=0.25
+        Probability that an entry is replaced; of a pair, each row draws its own, uniformly.
     fill : float or "mean", default=0.0
         The value, in the data's units, or the column's mean.
 
@@ -142,13 +144,22 @@ class Masking(Corruption):
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
-        _check_share(self)
+        low, high = self.bounds
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"Masking(share={self.share!r}): use a number in [0, 1], or a pair (low, high) with low <= high."
+            )
         if isinstance(self.fill, str) and self.fill != "mean":
             raise ValueError(f"Masking(fill={self.fill!r}): use a number or 'mean'.")
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest share."""
+        return (self.share, self.share) if np.isscalar(self.share) else tuple(self.share)
+
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
-        changed = _chosen(x, scaling, self.share, generator)
+        changed = _chosen(x, scaling, self.bounds, generator)
         fill = torch.zeros_like(x[:1])
         if self.fill != "mean":
             value = torch.full_like(fill, float(self.fill))
@@ -205,7 +216,7 @@ class Swap(Corruption):
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
-        changed = _chosen(x, scaling, self.share, generator)
+        changed = _chosen(x, scaling, (self.share, self.share), generator)
 
         def draw(shape):
             return torch.randint(len(x), shape, generator=generator, device=x.device)

@@ -14,6 +14,9 @@ from torch.nn import functional
 
 from skae.model.scaling import Columns
 
+# How far from certain an expectation is kept where its link would be infinite.
+UNSURE = 0.01
+
 
 class Likelihood(BaseEstimator):
     """Base of the likelihoods: hyperparameters only; what is learnt is handed in as `extras`.
@@ -53,6 +56,14 @@ class Likelihood(BaseEstimator):
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """Numbers beside the decoder's output, by name: the first value, and whether it is learnt."""
         return {}
+
+    def is_number(self, n_features: int, device: torch.device | str = "cpu") -> Tensor:
+        """Whether the decoder's output of a column is where its distribution lies, of shape (n_features,)."""
+        return torch.full((n_features,), self.continuous, device=device)
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """The decoder's output for an expected target, which is bounded where the link is."""
+        return mean
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""
@@ -267,6 +278,10 @@ class Bernoulli(Likelihood):
         """Expected target: the probability of a one."""
         return torch.sigmoid(eta)
 
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """Log-odds, of a probability that is not quite sure."""
+        return torch.logit(mean, eps=UNSURE)
+
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """The logistic function's tangent at the mean."""
         mean, spread = super().linear_start(columns)
@@ -333,6 +348,10 @@ class Poisson(CountLikelihood):
     def mean(self, eta: Tensor) -> Tensor:
         """Expected count; the exponent is bounded, so that a wild step cannot overflow."""
         return torch.exp(eta.clamp_max(30.0))
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """The logarithm, of a count that is not quite zero."""
+        return torch.log(mean.clamp_min(UNSURE))
 
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """The logarithm of the typical count, with slopes on the logarithmic scale of the input."""

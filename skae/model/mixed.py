@@ -169,6 +169,10 @@ class Mixed(Likelihood):
         """Whether a column belongs to a softmax, of shape (n_features,)."""
         return self._layout(device).kind == KINDS.index("categorical")
 
+    def is_number(self, n_features: int, device: torch.device | str = "cpu") -> Tensor:
+        """Whether a column is a number, of shape (n_features,)."""
+        return self._layout(device).kind < len(NUMERIC)
+
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for another number of columns, and for 0/1 columns that hold other numbers."""
         kind, p = self._layout().kind, len(columns.mean)
@@ -222,6 +226,10 @@ class Mixed(Likelihood):
     def mean(self, eta: Tensor) -> Tensor:
         """Expected target: a probability in 0/1 columns."""
         return self._by_part(lambda part, own, e: part.mean(e), {}, eta)
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """Numbers as they are, log-odds and log-probabilities that are not quite sure."""
+        return self._by_part(lambda part, own, m: part.inverse_link(m), {}, mean)
 
     def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """A draw of the target; of a categorical group one column is 1."""

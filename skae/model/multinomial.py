@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Multinomial as MultinomialDistribution
 
-from skae.model.likelihoods import CountLikelihood
+from skae.model.likelihoods import UNSURE, CountLikelihood
 from skae.model.scaling import Columns
 
 
@@ -62,6 +62,10 @@ class Multinomial(CountLikelihood):
     def mean(self, eta: Tensor) -> Tensor:
         """Expected target of `n_trials` in all: the probabilities, where that is one."""
         return self.n_trials * torch.softmax(eta, -1)
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """The logarithm of the shares, none of them quite zero."""
+        return torch.log((mean / self.n_trials).clamp_min(UNSURE))
 
     def sample(self, eta: Tensor, extras: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """A draw of the target: counts that sum to `n_trials`."""

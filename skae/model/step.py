@@ -82,6 +82,11 @@ class Step:
         return self.model.condition(self.corrupted, self.observed)
 
     @property
+    def counted(self) -> Tensor | None:
+        """The weight of each entry in the loss; None where all have one."""
+        return self.observed
+
+    @property
     def loss_scale(self) -> float:
         """The unit of the loss: training minimises the loss times this constant."""
         return self.model.loss_scale
@@ -165,8 +170,8 @@ class Step:
         entries = model.likelihood.log_prob(eta, self.target, model.extras)
         if model.emphasis != 1 and self.corrupted.changed is not None:
             entries = torch.where(self.corrupted.changed, model.emphasis * entries, entries)
-        if self.observed is not None:
-            return (entries * self.observed).sum(-1) + self.observed @ model.log_jacobian
+        if self.counted is not None:
+            return (entries * self.counted).sum(-1) + self.counted @ model.log_jacobian
         return entries.sum(-1) + model.log_jacobian_sum
 
     @cached_property

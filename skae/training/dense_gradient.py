@@ -77,7 +77,7 @@ class DenseGradient:
         """Sum of each term over the rows since the last `clear`, of shape (n_models,), in float64."""
         scale = torch.tensor([model.loss_scale for model in self.models], dtype=torch.float64)
         made = {name: total.flatten().double().cpu() / scale for name, total in self.sums.items()}
-        if not masked:
+        if not masked and not self.models[0].counts_hidden_only:
             constants = torch.stack([_constants(model).sum() for model in self.models]).cpu()
             made["negative_log_likelihood"] += constants * torch.tensor(n_rows)
         return made
@@ -138,8 +138,10 @@ class _Pass:
         self.is_seen_as_given = model.corruption is None and model.conditioning is None
         same = self.is_seen_as_given and batch.target is batch.input
         self.target = self.rows if same else tape.empty(*like.shape)
-        masked, weighted = batch.observed is not None, batch.weight is not None
+        masked, weighted = batch.observed is not None or model.counts_hidden_only, batch.weight is not None
         self.observed = tape.empty(*like.shape) if masked else None
+        has_offset = model.counts_hidden_only and not model.numbers_only
+        self.offset = tape.empty(*like.shape) if has_offset else None
         # What a row counts in the mean: one number for all, or one a row.
         self.by_row = masked or weighted
         self.share = tape.empty(*((*self.leading, 1) if self.by_row else (1,))).fill_(1 / self.n_rows)
@@ -156,7 +158,7 @@ class _Pass:
             self.target.copy_(batch.target)
         if batch.weight is not None:
             torch.mul(batch.weight.unsqueeze(-1), 1 / self.n_rows, out=self.share)
-        if self.observed is not None:
+        if batch.observed is not None and not self.models[0].counts_hidden_only:
             self.observed.copy_(batch.observed)
         if self.gradient.variational:
             self.noise.normal_(generator=generator)
@@ -171,8 +173,13 @@ class _Pass:
             one = batch.of(index) if len(self.models) > 1 else batch
             step = model.step(one.input, one.target, one.observed, generator=generator)
             out[:, :n_features].copy_(step.seen)
+            own = (lambda tensor: tensor) if len(self.models) == 1 else (lambda tensor, index=index: tensor[index])
             if model.preconditioned:
-                (self.target if len(self.models) == 1 else self.target[index]).copy_(step.target)
+                own(self.target).copy_(step.target)
+            if model.counts_hidden_only:
+                own(self.observed).copy_(step.counted)
+            if self.offset is not None:
+                own(self.offset).copy_(step.offset)
             if step.condition is not None:
                 out[:, n_features:].copy_(step.condition)
 
@@ -184,6 +191,8 @@ class _Pass:
         self.code, self.departure = encoded[..., : self.models[0].n_components], encoder_trace[-1]
         sample = self._sample(encoded) if gradient.variational else encoded
         eta, decoder_trace = gradient.decoder.forward(tape, sample)
+        if self.offset is not None:
+            tape.do(eta.add_, self.offset)
         slope = self._likelihood(eta)
         slope = gradient.decoder.backward(tape, slope, decoder_trace, True)
         self.code_slope = slope

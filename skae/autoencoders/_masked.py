@@ -1,0 +1,217 @@
+"""MaskedAE."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skae.autoencoders._base import BaseAutoencoder
+from skae.model.conditional_gaussian import estimate
+from skae.model.corruptions import Masking
+from skae.model.masked import MaskedModel
+from skae.training.optimizers import OPTIMIZERS, AdamW, Optimizer
+
+# Rows that the start is estimated from: more would hardly move it.
+START_ROWS = 10_000
+# Parts of a row that are hidden in turn to score it.
+N_TURNS = 8
+
+
+class MaskedAE(BaseAutoencoder):
+    r"""Masked autoencoder: fills in entries that are missing, from those that are there.
+
+    It starts at the best linear guess: the conditional mean under a normal distribution of the
+    rows, estimated from rows with gaps by expectation maximisation. While training, entries are
+    hidden at random, the network is told which are known, and learns what the guess m leaves over,
+    in units of its deviation s,
+
+    .. math:: \min E_{h \sim \mathrm{masks}} \sum_{j \in h}
+        -\log p\big(x_j \mid m_j(x_o) + s_j(o)\, F_j(x_o, m, o)\big)
+
+    where o are the entries that are neither hidden nor missing. It is what `AutoencoderImputer`
+    takes by default; that one also says how sure it is, and takes tables of any kind.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Size of the code: of the bottleneck of what the network adds to the guess.
+    hidden_layer_sizes : tuple of int, default=(256,)
+        Hidden units of the encoder; the decoder has them in reverse order.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
+        Activation of the hidden units; "auto" is "silu".
+    {network ... likelihood}
+    {n_init}
+    share : float or pair of float, default=(0.0, 0.6)
+        Share of the entries that are hidden while training; of a pair, each row draws its own.
+        Rows in which more is missing later are told from fewer entries than any that were seen.
+    {max_iter ... learning_rate}
+    optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="auto"
+        How the loss is minimised; "auto" is `AdamW(weight_decay=0.1)`, which pulls towards the
+        linear guess.
+    {early_stopping ... verbose}
+
+    Attributes
+    ----------
+    {model_ ... feature_names_in_}
+
+    See Also
+    --------
+    AutoencoderImputer : Fills tables of numbers and categories, once or several times.
+    DenoisingAE : Rebuilds rows from noisy copies.
+
+    References
+    ----------
+    .. [1] Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked denoising autoencoders",
+       JMLR 11, 2010: masking noise, and its emphasis on what was hidden.
+    .. [2] He, Chen, Xie, Li, Dollár and Girshick, "Masked autoencoders are scalable vision
+       learners", CVPR 2022: a loss of hidden entries alone.
+    .. [3] Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep
+       learning", NeurIPS 2022, section 3.2: the bins in which the network also sees numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import MaskedAE
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> gappy = X.copy()
+    >>> gappy[::3, 2] = np.nan
+    >>> mae = MaskedAE(8, hidden_layer_sizes=(32,), max_iter=20, random_state=0).fit(gappy)
+    >>> filled = mae.reconstruct(gappy)
+    >>> bool(np.abs(filled - X)[::3, 2].mean() < 0.4)
+    True
+    """
+
+    _parameter_constraints = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "share": [Interval(Real, 0, 1, closed="right"), tuple, list],
+        "optimizer": [StrOptions({*OPTIMIZERS, "auto"}), Optimizer],
+    }
+    batch_bounds = (128, 512)
+    starts_well = True
+
+    def __init__(
+        self,
+        n_components=64,
+        *,
+        hidden_layer_sizes=(256,),
+        activation="auto",
+        network=None,
+        likelihood="gaussian",
+        n_init=1,
+        share=(0.0, 0.6),
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate="auto",
+        optimizer="auto",
+        early_stopping=True,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self._set_parameters(locals())
+
+    def _default_activation(self):
+        return "silu"
+
+    def _optimizer_part(self):
+        return AdamW(weight_decay=0.1) if self.optimizer == "auto" else self.optimizer
+
+    def _corruption_part(self):
+        return Masking(self.share, fill="mean")
+
+    def _build_model(self, fitting, columns, n_components):
+        return MaskedModel(
+            fitting.network,
+            self._posterior(),
+            fitting.likelihood,
+            columns,
+            n_components,
+            corruption=fitting.corruption,
+            penalties=self._penalty_parts(),
+        )
+
+    def _start_model(self, model, raw, fitting):
+        """Estimate the normal distribution, and the columns' bins, by training rows."""
+        order = torch.randperm(raw.n_rows, generator=fitting.cpu_generator)[:START_ROWS].sort().values.numpy()
+        rows, known = model.scaling.input(raw.take(order).double())
+        known = torch.ones_like(rows) if known is None else known
+        moments = estimate(rows, known, raw.take_weight(order))
+        numbers = torch.where(known > 0, rows / model.column_unit.double(), torch.nan)[:, model.is_number]
+        model.set_start(*moments, _quantiles(numbers.numpy(), model.knots.shape[1]))
+
+    def score_samples(self, X):
+        """Log-likelihood of each entry given others of its row, summed; higher is more normal.
+
+        The entries are hidden in turn, an eighth at a time: a pseudo-likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; entries that are NaN do not count.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+            In nats.
+        """
+        return self._scores(X, _pseudo_log_likelihood)
+
+    def reconstruct(self, X):
+        """Fill in what is missing; entries that are there come back as they are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; NaN marks an entry as missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Rows with the expectation of missing entries given the others, in the units of X.
+        """
+        return super().reconstruct(X)
+
+    def inverse_transform(self, X):
+        """Not available: a code holds what the network adds to the guess, not the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError(
+            "The code of MaskedAE holds what the network adds to a guess that is made of the row, so a code alone is "
+            "no row. Use reconstruct, or another autoencoder to decode codes."
+        )
+
+
+def _quantiles(numbers: np.ndarray, n_knots: int) -> torch.Tensor:
+    """The limits of equally filled bins by column, of shape (n_columns, n_knots); zero for an empty column."""
+    levels = np.linspace(0, 1, n_knots)
+    made = np.zeros((numbers.shape[1], n_knots))
+    for column, out in zip(numbers.T, made, strict=True):
+        seen = column[~np.isnan(column)]
+        if len(seen):
+            out[:] = np.quantile(seen, levels)
+    return torch.from_numpy(made)
+
+
+def _pseudo_log_likelihood(model, step) -> torch.Tensor:
+    entry = model.likelihood.entry_columns(model.n_features, step.input.device)
+    entry = torch.arange(model.n_features, device=step.input.device) if entry is None else entry
+    total = torch.zeros_like(step.input[:, 0])
+    for turn in range(min(N_TURNS, int(entry[-1]) + 1)):
+        made = model.step(step.input, step._target, step.observed)
+        hidden = (entry % N_TURNS == turn).expand_as(step.input)
+        total += model.hiding(made, hidden).log_density
+    return total

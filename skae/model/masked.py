@@ -1,0 +1,179 @@
+"""The model that fills in what is hidden: it adds to the best linear guess of the hidden entries."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from skae.model.autoencoder import Autoencoder
+from skae.model.conditional_gaussian import guess_hidden
+from skae.model.corruptions import Corrupted
+from skae.model.scaling import Columns
+from skae.model.step import Step
+
+# Columns with a bent input of their own, and how many numbers may tell the bends of all columns.
+MAX_BINS, MAX_BIN_INPUTS = 16, 512
+
+
+def n_bins(n_features: int) -> int:
+    """Bins a column: fewer in wide tables, and none beyond a few hundred columns."""
+    made = min(MAX_BINS, MAX_BIN_INPUTS // n_features)
+    return made if made > 1 else 0
+
+
+class MaskedStep(Step):
+    r"""A batch whose hidden entries are to be told from the others.
+
+    With the conditional mean m and deviation s of each hidden entry under a normal distribution of
+    the row, the network F sees the row with m in its gaps, which entries are known, and where in its
+    column's distribution each number lies; a hidden number is expected at
+
+    .. math:: r = m + s \cdot F(x_o, m, \mathrm{known})
+
+    and a hidden category by the softmax of log m + F. So the first loss is the normal
+    distribution's, and the network meets a residual of unit variance in every column and under
+    every mask. Hidden entries alone count.
+    """
+
+    @cached_property
+    def known(self) -> Tensor:
+        """One where the network is told the entry, zero elsewhere, of shape (n_rows, n_features)."""
+        changed = self.corrupted.changed
+        known = torch.ones_like(self.input) if self.observed is None else self.observed
+        return known if changed is None else known * ~changed
+
+    @cached_property
+    def counted(self) -> Tensor | None:
+        """One where the entry was hidden from the network alone: these are in the loss."""
+        if self.corrupted.changed is None:
+            return self.observed
+        observed = 1.0 if self.observed is None else self.observed
+        return self.corrupted.changed * observed
+
+    @cached_property
+    def guess(self) -> tuple[Tensor, Tensor]:
+        """Conditional mean and deviation of each entry, in standardised units."""
+        model = self.model
+        mean, variance = guess_hidden(self.input, self.known, model.guess_mean, model.guess_covariance)
+        least = model.guess_covariance.diagonal() * 1e-4
+        return mean, torch.maximum(variance, least).sqrt()
+
+    @cached_property
+    def _located(self) -> tuple[Tensor, Tensor]:
+        """The guess in the units of the likelihood: its mean, and by how much a number may miss it."""
+        model = self.model
+        units = model.scaling.units(self.input)
+        mean, deviation = self.guess
+        return model.scaling.target(model.scaling.from_input(mean)), deviation * units.spread / units.target_scale
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """The row with the guess in its gaps, each column in its own unit."""
+        return self.guess[0] / self.model.column_unit
+
+    @cached_property
+    def condition(self) -> Tensor:
+        """What is known, and the bins that each number fills."""
+        return torch.cat([self.known, self.model.bins_of(self.seen)], dim=1)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """What the guess leaves over of hidden numbers, in units of its deviation; other entries as they are."""
+        rows, (mean, deviation) = self._rows(), self._located
+        made = torch.where(self.model.is_number, (rows - mean) / deviation, rows)
+        return made if self.counted is None else made * self.counted
+
+    @cached_property
+    def offset(self) -> Tensor | None:
+        """What the guess adds to the decoder's output; None where all entries are numbers."""
+        if self.model.numbers_only:
+            return None
+        likelihood = self.model.likelihood
+        return torch.where(self.model.is_number, 0.0, likelihood.inverse_link(self._located[0]))
+
+    @cached_property
+    def eta(self) -> Tensor:
+        """The decoder's output, and the offset."""
+        made = self.decode(self.sample)
+        return made if self.offset is None else made + self.offset
+
+    @property
+    def log_density(self) -> Tensor:
+        """log p of the hidden entries given the known ones, in the data's units, of shape (n_rows,)."""
+        made = self.log_likelihood
+        width = torch.where(self.model.is_number, self._located[1].log(), 0.0)
+        return made - (width * self.counted).sum(-1)
+
+    @property
+    def rebuilt(self) -> Tensor:
+        """The row with its gaps filled by their expectation."""
+        mean, deviation = self._located
+        made = torch.where(
+            self.model.is_number, torch.addcmul(mean, deviation, self.eta), self.model.likelihood.mean(self.eta)
+        )
+        return torch.where(self.known > 0, self._rows(), made)
+
+
+class MaskedModel(Autoencoder):
+    """An autoencoder that adds to the guess of a normal distribution: see `MaskedStep`.
+
+    The distribution's moments and the columns' bins are buffers, which `set_start` fills.
+
+    Parameters
+    ----------
+    network, posterior, likelihood, columns, n_components, corruption, penalties
+        As for `Autoencoder`.
+    """
+
+    counts_hidden_only = True
+
+    def __init__(self, network, posterior, likelihood, columns: Columns, n_components, *, corruption, penalties=()):
+        super().__init__(
+            network, posterior, likelihood, columns, n_components, corruption=corruption, penalties=penalties,
+            shortcut=False,
+        )  # fmt: skip
+        self._remember(locals())
+        self.preconditioned, self.step_class = True, MaskedStep
+        # A residual is in units of its own deviation.
+        if "_fixed_log_scale" in self._buffers:
+            self._fixed_log_scale.zero_()
+        self.loss_scale = 1.0
+
+    def _build(self, shortcut: bool) -> None:
+        p = self.n_features
+        number = self.likelihood.is_number(p)
+        unit = self.scaling.relative_variance.sqrt()
+        self.numbers_only = bool(number.all())
+        self.register_buffer("is_number", number, persistent=False)
+        self.register_buffer("column_unit", torch.where(unit > 0, unit, 1.0).float(), persistent=False)
+        self.register_buffer("guess_mean", torch.zeros(p))
+        self.register_buffer("guess_covariance", torch.diag(self.scaling.relative_variance.clamp_min(1e-6)).float())
+        self.register_buffer("knots", torch.zeros(int(number.sum()), n_bins(p) + 1))
+        super()._build(shortcut)
+
+    def _n_conditions(self) -> int:
+        return self.n_features + (self.knots.shape[1] - 1) * len(self.knots)
+
+    def set_start(self, mean: Tensor, covariance: Tensor, knots: Tensor) -> None:
+        """Set the normal distribution, in standardised units, and the columns' quantiles, in each one's own."""
+        self.guess_mean.copy_(mean)
+        self.guess_covariance.copy_(covariance)
+        self.knots.copy_(knots)
+
+    def bins_of(self, x: Tensor) -> Tensor:
+        """How far each number is through each of its column's bins, from -1/2 to 1/2."""
+        low, high = self.knots[:, :-1], self.knots[:, 1:]
+        if low.numel() == 0:
+            return x[:, :0]
+        numbers = x if self.numbers_only else x[:, self.is_number]
+        width = high - low
+        # A bin without width tells nothing that its neighbours do not.
+        share = ((numbers.unsqueeze(-1) - low) / width.clamp_min(1e-6)).clamp_(0, 1).sub_(0.5)
+        return torch.where(width > 1e-6, share, 0.0).flatten(1)
+
+    def hiding(self, step: Step, hidden: Tensor) -> Step:
+        """The step with these entries hidden from the network."""
+        step.corrupted = Corrupted(step.input, hidden)
+        return step
