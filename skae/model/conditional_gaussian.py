@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Columns up to which each row's own matrix is solved; beyond, the columns have so many factors in common, and the
+# cost of a guess is linear in them.
+MAX_DENSE, N_FACTORS = 32, 32
+# Columns beyond which the covariance is that of the rows in which both are known.
+MAX_ESTIMATED = 100
 # Numbers of the matrices that are solved at once.
 BLOCK_ELEMENTS = 2**22
 # Products that estimating may take: with 50 columns, 40,000 times a row.
@@ -12,6 +17,7 @@ MAX_PRODUCTS = 5e9
 MAX_STEPS, TOLERANCE = 50, 1e-3
 # Rows' worth of independent columns, and the share of its variance that every column keeps to itself.
 PRIOR_ROWS, OWN_SHARE = 1.0, 1e-4
+LEAST_OWN, FACTOR_STEPS = 0.01, 20
 
 
 def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,6 +48,70 @@ def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) 
     guess = torch.where(known > 0, rows, mean + coefficients @ covariance)
     explained = ((inverse.flatten(0, 1) @ covariance).view_as(inverse) * covariance).sum(1)
     return guess, (covariance.diagonal() - explained).clamp_min(0.0)
+
+
+def guess_by_factors(
+    rows: Tensor, known: Tensor, mean: Tensor, loadings: Tensor, own: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""What `guess_hidden` makes for a covariance of factors and of what each column has alone, ΛΛᵀ + diag(ψ).
+
+    .. math:: E[z \mid x_o] = (I + \Lambda_o^T \Psi_o^{-1} \Lambda_o)^{-1} \Lambda_o^T \Psi_o^{-1} (x_o - \mu_o)
+
+    Parameters
+    ----------
+    rows, known : Tensor of shape (n_rows, n_features)
+        Values, and one where they are known, zero elsewhere.
+    mean, own : Tensor of shape (n_features,)
+    loadings : Tensor of shape (n_features, n_factors)
+
+    Returns
+    -------
+    mean, variance : Tensor of shape (n_rows, n_features)
+    """
+    k = loadings.shape[1]
+    size = max(1, BLOCK_ELEMENTS // k**2)
+    if len(rows) > size:
+        pairs = zip(rows.split(size), known.split(size), strict=True)
+        means, variances = zip(*(guess_by_factors(*pair, mean, loadings, own) for pair in pairs), strict=True)
+        return torch.cat(means), torch.cat(variances)
+    products = (loadings.unsqueeze(2) * loadings.unsqueeze(1)).flatten(1)
+    precision = known / own
+    matrix = (precision @ products).view(-1, k, k)
+    matrix.diagonal(dim1=-2, dim2=-1).add_(1)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix)[0])
+    factors = (inverse @ (((rows - mean) * precision) @ loadings).unsqueeze(-1)).squeeze(-1)
+    guess = torch.where(known > 0, rows, mean + factors @ loadings.T)
+    return guess, (inverse.flatten(1) @ products.T + own) * (1 - known)
+
+
+def factors_of(covariance: Tensor, n_factors: int) -> tuple[Tensor, Tensor]:
+    """Loadings and own variances of the factors that a covariance is nearest to, by principal factors.
+
+    Parameters
+    ----------
+    covariance : Tensor of shape (n_features, n_features), float64
+    n_factors : int
+
+    Returns
+    -------
+    loadings : Tensor of shape (n_features, n_factors)
+    own : Tensor of shape (n_features,)
+
+    References
+    ----------
+    Jöreskog, "Some contributions to maximum likelihood factor analysis", Psychometrika 32, 1967.
+    """
+    unit = covariance.diagonal().sqrt()
+    correlation = covariance / torch.outer(unit, unit)
+    nearly = correlation + 1e-3 * torch.eye(len(unit), dtype=unit.dtype, device=unit.device)
+    own = (1 / torch.linalg.inv(nearly).diagonal()).clamp(LEAST_OWN, 1.0)
+    for _ in range(FACTOR_STEPS):
+        root = own.sqrt()
+        values, vectors = torch.linalg.eigh(correlation / torch.outer(root, root))
+        values, vectors = values[-n_factors:], vectors[:, -n_factors:]
+        loadings = root.unsqueeze(1) * vectors * (values - 1).clamp_min(0).sqrt()
+        own = (1 - loadings.square().sum(1)).clamp(LEAST_OWN, 1.0)
+    return loadings * unit.unsqueeze(1), own * unit.square()
 
 
 def _inverse_of_known(known: Tensor, covariance: Tensor) -> Tensor:
@@ -83,6 +153,11 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     variance = ((rows - mean).square() * counted).sum(0) / count
     # A column without a value, or with one alone, has no unit of its own.
     variance = torch.where(variance > 0, variance, 1e-6 * variance.max().clamp_min(1e-12))
+    if p > MAX_ESTIMATED:
+        deviation = (rows - mean) * known
+        both = (known * weight.unsqueeze(-1)).T @ known
+        made = (deviation * weight.unsqueeze(-1)).T @ deviation / (both + PRIOR_ROWS)
+        return mean, made + torch.diag(variance - made.diagonal())
     covariance = torch.diag(variance)
     budget = MAX_PRODUCTS / max(1.0, float(n) * p**3)
     if not bool((known == 0).any()):

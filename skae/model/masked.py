@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from skae.model.autoencoder import Autoencoder
-from skae.model.conditional_gaussian import guess_hidden
+from skae.model.conditional_gaussian import MAX_DENSE, N_FACTORS, factors_of, guess_by_factors, guess_hidden
 from skae.model.corruptions import Corrupted
 from skae.model.scaling import Columns
 from skae.model.step import Step
 
 # Columns with a bent input of their own, and how many numbers may tell the bends of all columns.
 MAX_BINS, MAX_BIN_INPUTS = 16, 512
+# Share of a column's variance that the guess is never taken to be surer than.
+LEAST_VARIANCE = 1e-4
 
 
 def n_bins(n_features: int) -> int:
@@ -56,9 +58,11 @@ class MaskedStep(Step):
     def guess(self) -> tuple[Tensor, Tensor]:
         """Conditional mean and deviation of each entry, in standardised units."""
         model = self.model
-        mean, variance = guess_hidden(self.input, self.known, model.guess_mean, model.guess_covariance)
-        least = model.guess_covariance.diagonal() * 1e-4
-        return mean, torch.maximum(variance, least).sqrt()
+        if model.loadings is None:
+            mean, variance = guess_hidden(self.input, self.known, model.guess_mean, model.guess_covariance)
+        else:
+            mean, variance = guess_by_factors(self.input, self.known, model.guess_mean, model.loadings, model.own)
+        return mean, torch.maximum(variance, model.least_variance).sqrt()
 
     @cached_property
     def _located(self) -> tuple[Tensor, Tensor]:
@@ -149,7 +153,12 @@ class MaskedModel(Autoencoder):
         self.register_buffer("is_number", number, persistent=False)
         self.register_buffer("column_unit", torch.where(unit > 0, unit, 1.0).float(), persistent=False)
         self.register_buffer("guess_mean", torch.zeros(p))
-        self.register_buffer("guess_covariance", torch.diag(self.scaling.relative_variance.clamp_min(1e-6)).float())
+        variance = self.scaling.relative_variance.clamp_min(1e-6).float()
+        self.register_buffer("least_variance", LEAST_VARIANCE * variance, persistent=False)
+        wide = p > MAX_DENSE
+        self.register_buffer("guess_covariance", None if wide else torch.diag(variance))
+        self.register_buffer("loadings", torch.zeros(p, N_FACTORS) if wide else None)
+        self.register_buffer("own", variance if wide else None)
         self.register_buffer("knots", torch.zeros(int(number.sum()), n_bins(p) + 1))
         super()._build(shortcut)
 
@@ -159,7 +168,11 @@ class MaskedModel(Autoencoder):
     def set_start(self, mean: Tensor, covariance: Tensor, knots: Tensor) -> None:
         """Set the normal distribution, in standardised units, and the columns' quantiles, in each one's own."""
         self.guess_mean.copy_(mean)
-        self.guess_covariance.copy_(covariance)
+        if self.loadings is None:
+            self.guess_covariance.copy_(covariance)
+        else:
+            for buffer, values in zip((self.loadings, self.own), factors_of(covariance, N_FACTORS), strict=True):
+                buffer.copy_(values)
         self.knots.copy_(knots)
 
     def bins_of(self, x: Tensor) -> Tensor:
