@@ -17,6 +17,7 @@ from skae.autoencoders._sparse import SparseAE
 from skae.autoencoders._stacked import StackedAE
 from skae.autoencoders._vae import VAE
 from skae.autoencoders._vq_vae import VQVAE
+from skae.imputation._imputer import AutoencoderImputer
 from skae.model.adversarial import AdversarialCode
 from skae.model.contraction import Contraction
 from skae.model.conv_network import ConvNetwork
@@ -42,6 +43,7 @@ __all__ = [
     "AdversarialCode",
     "Anchor",
     "AutoencoderClassifier",
+    "AutoencoderImputer",
     "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "Bernoulli",

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import clone
 
 from skae.anomaly._columns import AsTheyAre, StandardColumns
 from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer
 from skae.anomaly._tail import Tail, harmonic_mean
+from skae.autoencoders._estimator import seeded
 
 # Rows that are scored at once.
 CHUNK_ROWS = 8192
@@ -133,17 +133,6 @@ class Member:
     def __call__(self, X) -> np.ndarray:
         """Anomaly scores of rows: of the one scorer, or −log p of all together."""
         return self._combined(self._raw(X))
-
-
-def seeded(autoencoder, random_state: np.random.RandomState):
-    """A clone whose free seeds are drawn from `random_state`."""
-    made = clone(autoencoder)
-    free = [
-        name
-        for name, value in made.get_params().items()
-        if (name == "random_state" or name.endswith("__random_state")) and value is None
-    ]
-    return made.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in sorted(free)})
 
 
 def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.RandomState) -> np.ndarray:

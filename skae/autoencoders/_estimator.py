@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
@@ -51,6 +51,17 @@ def all_or_nothing(estimator):
             delattr(estimator, name)
         estimator.__dict__.update(before)
         raise
+
+
+def seeded(autoencoder, random_state: np.random.RandomState):
+    """A clone whose free seeds are drawn from `random_state`."""
+    made = clone(autoencoder)
+    free = [
+        name
+        for name, value in made.get_params().items()
+        if (name == "random_state" or name.endswith("__random_state")) and value is None
+    ]
+    return made.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in sorted(free)})
 
 
 class TrainedEstimator(CallbackSupportMixin, BaseEstimator):

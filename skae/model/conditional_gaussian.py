@@ -40,7 +40,9 @@ def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) 
     """
     size = max(1, BLOCK_ELEMENTS // mean.numel() ** 2)
     if len(rows) > size:
-        parts = [guess_hidden(*part, mean, covariance) for part in zip(rows.split(size), known.split(size), strict=True)]
+        parts = [
+            guess_hidden(*part, mean, covariance) for part in zip(rows.split(size), known.split(size), strict=True)
+        ]
         means, variances = zip(*parts, strict=True)
         return torch.cat(means), torch.cat(variances)
     inverse = _inverse_of_known(known, covariance)
@@ -50,9 +52,7 @@ def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) 
     return guess, (covariance.diagonal() - explained).clamp_min(0.0)
 
 
-def guess_by_factors(
-    rows: Tensor, known: Tensor, mean: Tensor, loadings: Tensor, own: Tensor
-) -> tuple[Tensor, Tensor]:
+def guess_by_factors(rows: Tensor, known: Tensor, mean: Tensor, loadings: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     r"""What `guess_hidden` makes for a covariance of factors and of what each column has alone, ΛΛᵀ + diag(ψ).
 
     .. math:: E[z \mid x_o] = (I + \Lambda_o^T \Psi_o^{-1} \Lambda_o)^{-1} \Lambda_o^T \Psi_o^{-1} (x_o - \mu_o)

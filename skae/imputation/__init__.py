@@ -1,0 +1,5 @@
+"""Filling gaps."""
+
+from skae.imputation._imputer import AutoencoderImputer
+
+__all__ = ["AutoencoderImputer"]

@@ -1,0 +1,557 @@
+"""AutoencoderImputer."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+from skae.autoencoders._estimator import all_or_nothing
+from skae.autoencoders._masked import MaskedAE
+from skae.imputation._calibration import Calibration, classes_of
+from skae.imputation._member import Member
+from skae.imputation._table import Table, fill_table, where_missing, without_markers
+from skae.model.likelihoods import Likelihood
+from skae.model.mixed import Mixed
+from skae.tables._encoder import TableEncoder
+
+# n_estimators="auto": several members below this number of rows, each fitted without a fifth.
+FEW_ROWS, N_MEMBERS = 5000, 5
+# The held-out part of a single member.
+HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
+# Optimizer steps of the default autoencoder.
+N_STEPS, BATCH_SIZE = 2000, 128
+
+
+class AutoencoderImputer(TransformerMixin, BaseEstimator):
+    r"""Fills gaps by an autoencoder, once or several times, in tables of numbers and categories.
+
+    By default members of an ensemble of `MaskedAE` start at the best linear guess of what is
+    missing and learn what it leaves over; rows that each member has not seen tell how far its
+    answer is to be followed in each column, and how sure it is. Observed cells come back untouched.
+
+    Parameters
+    ----------
+    autoencoder : estimator or None, default=None
+        Any autoencoder of skae; it is cloned and fitted to rows with gaps, on standardised columns.
+        None is `MaskedAE(early_stopping=False)` for 2000 optimizer steps or more. `VAE` fills by
+        importance sampling [1]_. One that is not told what is missing (`AutoencoderTransformer`)
+        gets its own answer back until it no longer changes.
+    missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
+        What stands for a missing value, beside NaN, None and NA, which always do.
+    n_imputations : int, default=1
+        Tables that `sample` draws unless told.
+    add_indicator : bool, default=False
+        Whether columns are added that tell, for each column with gaps at fit, where it was missing.
+    keep_empty_features : bool, default=False
+        Whether columns without any value at fit stay, filled with 0, or are dropped.
+    categorical_features : "from_dtype" or array-like of str, int or bool, default="from_dtype"
+        Columns that are categories though they hold numbers; see `TableEncoder`.
+    handle_unknown : {"ignore", "error"}, default="ignore"
+        Whether a category that was not there at fit counts, for its row's other cells, as missing
+        (its own cell stays), or is an error.
+    n_estimators : int or "auto", default="auto"
+        Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows, each
+        fitted without a fifth of them, and 1 from there on, without a tenth (at most 10,000 rows).
+    max_iter : int, default=10
+        How often an autoencoder that is not told what is missing gets its answer back.
+    tol : float, default=1e-3
+        The change in units of the columns' standard deviations at which that ends.
+    random_state : int, RandomState instance or None, default=None
+        Seed of what is random: parts, hidden entries, seeds of autoencoders whose own is None.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted autoencoders.
+    share_ : ndarray of shape (n_features_in_,)
+        How far the autoencoders' answers are followed in each column: 0 is the linear guess.
+    holdout_error_ : ndarray of shape (n_features_in_,)
+        By column, how far off answers were for observed cells of rows that were held out, which
+        were hidden: root of the mean squared error in the column's units, or the share of wrong
+        categories. NaN where there was none to hide.
+    table_encoder_ : TableEncoder
+        Makes numbers of the table.
+    n_features_in_ : int
+        Number of columns seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    MaskedAE : What fills by default.
+    sklearn.impute.IterativeImputer : One regression a column, in turns.
+
+    Notes
+    -----
+    The answer is the conditional mean of a number and the most probable category. It is less
+    scattered than the data: for variances, correlations and standard errors use `sample`.
+    A row without any value gets the columns' means and most frequent categories.
+    Training rows should be rows like those to come: it is assumed that whether a cell is missing
+    does not depend on what it would hold, given the rest of the row.
+
+    References
+    ----------
+    .. [1] Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
+       sets", ICML 2019.
+    .. [2] Rubin, "Multiple imputation for nonresponse in surveys", 1987.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import AutoencoderImputer
+    >>> from sklearn.datasets import load_iris
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> gappy = X.copy()
+    >>> gappy[::3, 2] = np.nan
+    >>> imputer = AutoencoderImputer(random_state=0).fit(gappy)
+    >>> filled = imputer.transform(gappy)
+    >>> bool(np.abs(filled - X)[::3, 2].mean() < 0.3)
+    True
+    >>> low, high = imputer.interval(gappy, coverage=0.9)
+    >>> bool(((low <= X) & (X <= high))[::3, 2].mean() > 0.8)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "autoencoder": [HasMethods(["fit", "reconstruct"]), None],
+        "missing_values": [MissingValues()],
+        "n_imputations": [Interval(Integral, 1, None, closed="left")],
+        "add_indicator": ["boolean"],
+        "keep_empty_features": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "handle_unknown": [StrOptions({"ignore", "error"})],
+        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        autoencoder=None,
+        *,
+        missing_values=np.nan,
+        n_imputations=1,
+        add_indicator=False,
+        keep_empty_features=False,
+        categorical_features="from_dtype",
+        handle_unknown="ignore",
+        n_estimators="auto",
+        max_iter=10,
+        tol=1e-3,
+        random_state=None,
+    ):
+        self.autoencoder = autoencoder
+        self.missing_values = missing_values
+        self.n_imputations = n_imputations
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.n_estimators = n_estimators
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    # Fitting ---------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn to fill gaps from rows with gaps.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows of numbers, booleans, categories and strings.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, nothing at all is observed, or a column holds infinite
+            values or mixes numbers and strings. An earlier fit stays as it was.
+        """
+        with all_or_nothing(self):
+            self._fit(X)
+        return self
+
+    def _fit(self, X) -> None:
+        random_state = check_random_state(self.random_state)
+        table = self._checked(X, reset=True)
+        self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
+        Z = np.asarray(self.table_encoder_.fit(table).transform(table), dtype=np.float64)
+        missing = where_missing(table)
+        empty = missing.all(0)
+        if empty.all():
+            raise ValueError(
+                "Every value of X is missing, so there is nothing to learn from. Check missing_values="
+                f"{self.missing_values!r}."
+            )
+        self._empty_, self._gappy_ = empty, missing.any(0)
+        groups = self.table_encoder_.groups_
+        column = np.concatenate([np.full(group.stop - group.start, i) for i, group in enumerate(groups)])
+        self._used_ = ~empty[column]
+        self._column_ = column[self._used_]
+        self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
+        self._location_, self._scale_ = _moments(Z[:, self._used_], self._is_number_)
+        self._learn(self._standardised(Z), random_state)
+
+    def _learn(self, Z: np.ndarray, random_state) -> None:
+        # Indices without gaps, as columns that are empty are left out.
+        _, group = np.unique(self._column_, return_inverse=True)
+        parts = _parts(len(Z), self._n_members(len(Z)), random_state)
+        autoencoder = self._autoencoder(len(Z))
+        self.members_ = [
+            Member(autoencoder, Z[training], max_iter=self.max_iter, tol=self.tol, random_state=random_state)
+            for training, _ in parts
+        ]
+        held_out = [rows for _, rows in parts]
+        self._calibration_ = Calibration(self.members_, held_out, Z, group, self._is_number_, random_state)
+        self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
+        self.estimators_ = [member.autoencoder for member in self.members_]
+        self.share_, self.holdout_error_ = (np.full(self.n_features_in_, np.nan) for _ in range(2))
+        told = np.unique(self._column_)
+        error = np.sqrt(self._calibration_.squared_error) * self._scale_[np.unique(group, return_index=True)[1]]
+        wrong = self._calibration_.wrong
+        error = np.where(self._calibration_.n_told > 0, np.where(np.isnan(wrong), error, wrong), np.nan)
+        self.share_[self._column_], self.holdout_error_[told] = self._calibration_.share, error
+
+    def _n_members(self, n_rows: int) -> int:
+        if self.n_estimators == "auto":
+            return N_MEMBERS if n_rows < FEW_ROWS else 1
+        return int(self.n_estimators)
+
+    def _autoencoder(self, n_rows: int):
+        """The autoencoder asked for, or the default one, which scores each group of columns by its own likelihood."""
+        autoencoder = self.autoencoder
+        if autoencoder is None:
+            steps_an_epoch = max(1, round(n_rows / BATCH_SIZE))
+            autoencoder = MaskedAE(
+                early_stopping=False, max_iter=max(1, -(-N_STEPS // steps_an_epoch)), batch_size=BATCH_SIZE
+            )
+        likelihood = autoencoder.get_params().get("likelihood", "")
+        mixed = likelihood == "mixed" or (isinstance(likelihood, Mixed) and isinstance(likelihood.groups, str))
+        if mixed or (self.autoencoder is None and not self._is_number_.all()):
+            part = likelihood if isinstance(likelihood, Likelihood) else Mixed()
+            autoencoder = _with(autoencoder, likelihood=part.for_groups(self._groups()))
+        return autoencoder
+
+    def _groups(self):
+        """The groups of the columns that are not empty."""
+        return [group for group, empty in zip(self.table_encoder_.groups_, self._empty_, strict=True) if not empty]
+
+    # Filling ---------------------------------------------------------------------------------
+
+    def transform(self, X):
+        """Fill the gaps of X by the best single guess.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of fit.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_features_out)
+            X with its gaps filled, in the container and the dtypes of X: expected numbers (rounded
+            in columns of integers), most probable categories. Observed cells are untouched.
+        """
+        table, Z, missing = self._rows(X)
+        return self._output(table, missing, self._expected(Z))
+
+    def sample(self, X, n_imputations=None, *, random_state=None):
+        """Draw complete tables for multiple imputation.
+
+        Each table has other values in the gaps of X: draws from what they may be given the rest of
+        the row, by the residuals of held-out rows, whose correlations are those of a normal
+        distribution; and the model itself is drawn anew for each table, as far as members differ.
+        Fit your model to each table and pool by Rubin's rules [2]_.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of fit.
+        n_imputations : int or None, default=None
+            Number of tables; None is that of the constructor.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        list of DataFrame or ndarray of shape (n_samples, n_features_out)
+            Tables as `transform` returns them.
+        """
+        table, Z, missing = self._rows(X)
+        random_state = check_random_state(random_state)
+        rows = np.flatnonzero(np.isnan(Z).any(1))
+        gappy = Z[rows]
+        parts = [member.fill(gappy) for member in self.members_]
+        tables = []
+        for _ in range(self.n_imputations if n_imputations is None else n_imputations):
+            filled = Z.copy()
+            filled[rows] = self._drawn(gappy, parts, random_state)
+            tables.append(self._output(table, missing, filled))
+        return tables
+
+    def interval(self, X, coverage=0.9):
+        """Where missing numbers lie with a given probability.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of fit.
+        coverage : float in (0, 1), default=0.9
+            The probability.
+
+        Returns
+        -------
+        low, high : DataFrame or ndarray of shape (n_samples, n_features_out)
+            Observed cells hold their value in both; missing categories and booleans the most
+            probable one in both (`imputation_std` has the probability that it is wrong).
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
+        table, Z, missing = self._rows(X)
+        expected, deviation = self._expected(Z), self._deviation(Z)
+        made = []
+        for level in ((1 - coverage) / 2, (1 + coverage) / 2):
+            bound = expected.copy()
+            rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
+            quantile = self._calibration_.at(np.full(len(rows), level), columns)
+            bound[rows, columns] += quantile * deviation[rows, columns]
+            made.append(self._output(table, missing, bound))
+        return tuple(made)
+
+    def imputation_std(self, X):
+        """How sure the filled cells are.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of fit.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Standard deviation of a missing number in the column's units; the probability that a
+            missing category or boolean is another one than the guess; 0 where X is observed.
+        """
+        _, Z, missing = self._rows(X)
+        deviation, expected = self._deviation(Z), self._expected(Z)
+        levels = np.linspace(0.005, 0.995, 199)
+        out = np.zeros(missing.shape)
+        for index in np.unique(self._column_):
+            columns = np.flatnonzero(self._column_ == index)
+            gaps = missing[:, index]
+            if self._is_number_[columns[0]]:
+                spread = np.std(self._calibration_.at(levels, np.full(len(levels), columns[0])))
+                out[gaps, index] = deviation[gaps, columns[0]] * spread * self._scale_[columns[0]]
+            else:
+                out[gaps, index] = 1 - _probabilities(expected[gaps][:, columns]).max(1, initial=0)
+        return out
+
+    def score(self, X, y=None):
+        """How well hidden cells of X are told: 1 is perfect, 0 no better than the columns' means.
+
+        A tenth of the observed cells is hidden, always the same ones.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of fit.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        float
+            Mean over the columns of 1 − squared error / variance for numbers, and of 1 − errors /
+            errors of the most frequent category for the others.
+        """
+        _, Z, _ = self._rows(X)
+        chosen = np.random.RandomState(0).uniform(size=(len(Z), self.n_features_in_)) < 0.1
+        hidden = chosen[:, self._column_] & ~np.isnan(Z)
+        expected = self._expected(np.where(hidden, np.nan, Z))
+        scores = []
+        for index in np.unique(self._column_):
+            columns = self._column_ == index
+            told = hidden[:, columns].any(1)
+            truth, guess = Z[told][:, columns], expected[told][:, columns]
+            if self._is_number_[columns].all():
+                error, most = ((truth - guess) ** 2).sum(), ((truth - truth.mean()) ** 2).sum() if told.any() else 0.0
+            else:
+                true = classes_of(truth) if told.any() else np.zeros(0, int)
+                error = (true != classes_of(guess)).sum() if told.any() else 0
+                most = len(true) - np.bincount(true, minlength=1).max()
+            if most > 0:
+                scores.append(1 - error / most)
+        return float(np.mean(scores)) if scores else 0.0
+
+    def _rows(self, X) -> tuple[Table, np.ndarray, np.ndarray]:
+        """The checked table, its standardised matrix, and where the table is missing."""
+        check_is_fitted(self)
+        table = self._checked(X, reset=False)
+        Z = np.asarray(self.table_encoder_.transform(table), dtype=np.float64)
+        return table, self._standardised(Z), where_missing(table)
+
+    def _expected(self, Z: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(np.isnan(Z).any(1))
+        filled = Z.copy()
+        if len(rows):
+            gappy = Z[rows]
+            answers = [self._calibration_.combine(*_ends(member.fill(gappy))) for member in self.members_]
+            filled[rows] = self._marginals(gappy, np.mean(answers, axis=0))
+        return filled
+
+    def _marginals(self, gappy: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """Rows of which nothing is known get the columns' means."""
+        return np.where(np.isnan(gappy).all(1)[:, None], self._marginal_, filled)
+
+    def _deviation(self, Z: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(np.isnan(Z).any(1))
+        deviation = np.zeros(Z.shape)
+        if len(rows):
+            deviation[rows] = np.mean([member.linear(Z[rows])[1] for member in self.members_], axis=0)
+        return deviation
+
+    def _drawn(self, gappy: np.ndarray, parts: list, random_state) -> np.ndarray:
+        """A draw of the gaps of these rows."""
+        answers = np.stack([self._calibration_.combine(*_ends(part)) for part in parts])
+        mean = answers.mean(0)
+        if len(answers) > 1:
+            # The jackknife: members without a Kth of the rows differ by less than estimates do, and so much less.
+            weight = random_state.standard_normal(len(answers)) * np.sqrt((len(answers) - 1) / len(answers))
+            mean = mean + np.tensordot(weight, answers - mean, 1)
+        mean = self._marginals(gappy, mean)
+        deviation = np.mean([part[1] for part in parts], axis=0)
+        member = self.members_[random_state.randint(len(self.members_))]
+        level = norm.cdf(member.linear.draw(gappy, random_state))
+        rows, columns = np.nonzero(np.isnan(gappy) & self._is_number_)
+        drawn = mean
+        drawn[rows, columns] += self._calibration_.at(level[rows, columns], columns) * deviation[rows, columns]
+        for index in np.unique(self._column_[~self._is_number_]):
+            columns = np.flatnonzero(self._column_ == index)
+            gaps = np.isnan(gappy[:, columns]).any(1)
+            drawn[np.ix_(gaps, columns)] = _categories(mean[np.ix_(gaps, columns)], random_state)
+        return np.where(np.isnan(gappy), drawn, gappy)
+
+    # Tables ----------------------------------------------------------------------------------
+
+    def _checked(self, X, *, reset: bool) -> Table:
+        """X as a frame or an array, with NaN or None where a value is missing."""
+        if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            X = X if hasattr(X, "iloc") else X.to_pandas()
+        else:
+            X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+            if X.dtype.kind in "iub" or (X.dtype.kind == "f" and X.dtype not in (np.float32, np.float64)):
+                X = X.astype(np.float64)
+        return without_markers(X, self.missing_values)
+
+    def _standardised(self, Z: np.ndarray) -> np.ndarray:
+        return (Z[:, self._used_] - self._location_) / self._scale_
+
+    def _output(self, table: Table, missing: np.ndarray, filled: np.ndarray):
+        matrix = np.zeros((len(filled), len(self._used_)))
+        matrix[:, self._used_] = filled * self._scale_ + self._location_
+        return fill_table(
+            table,
+            missing,
+            lambda rows: self.table_encoder_.inverse_transform(matrix[rows]),
+            dropped=np.zeros_like(self._empty_) if self.keep_empty_features else self._empty_,
+            empty=self._empty_,
+            indicated=np.flatnonzero(self._gappy_) if self.add_indicator else None,
+        )
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns, where fit saw none; None takes x0, x1, ...
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), of str
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self, input_features)
+        kept = names if self.keep_empty_features else names[~self._empty_]
+        if not self.add_indicator:
+            return kept
+        return np.concatenate([kept, [f"missingindicator_{name}" for name in names[self._gappy_]]]).astype(object)
+
+    def __sklearn_tags__(self):
+        """Gaps, categories and strings."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _with(autoencoder, **parameters):
+    from sklearn.base import clone
+
+    return clone(autoencoder).set_params(**parameters)
+
+
+def _ends(filled: tuple) -> tuple:
+    """The guess and the answer."""
+    return filled[0], filled[2]
+
+
+def _moments(Z: np.ndarray, is_number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations of the numbers; other columns stay as they are."""
+    location, scale = np.zeros(Z.shape[1]), np.ones(Z.shape[1])
+    for index in np.flatnonzero(is_number):
+        column = Z[:, index]
+        column = column[~np.isnan(column)]
+        location[index] = column.mean()
+        deviation = column.std()
+        scale[index] = deviation if deviation > 0 else 1.0
+    return location, scale
+
+
+def _parts(n_rows: int, n_members: int, random_state) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and held-out rows of each member."""
+    order = random_state.permutation(n_rows)
+    if n_rows < 2:
+        return [(order, order)] * n_members
+    if n_members == 1:
+        held_out = min(MAX_HELD_OUT, max(1, round(HELD_OUT_SHARE * n_rows)))
+        return [(np.sort(order[held_out:]), np.sort(order[:held_out]))]
+    folds = [order[fold::n_members] for fold in range(min(n_members, n_rows))]
+    return [(np.sort(np.setdiff1d(order, fold)), np.sort(fold)) for fold in folds]
+
+
+def _probabilities(values: np.ndarray) -> np.ndarray:
+    """Of each category, or of false and true for a single 0/1 column."""
+    if values.shape[1] == 1:
+        return np.hstack([1 - values, values]).clip(0, 1)
+    positive = values.clip(1e-12)
+    return positive / positive.sum(1, keepdims=True)
+
+
+def _categories(values: np.ndarray, random_state) -> np.ndarray:
+    """Draws of categories with these probabilities, as 0/1 columns."""
+    probabilities = _probabilities(values)
+    below = probabilities.cumsum(1)
+    drawn = (random_state.uniform(size=(len(values), 1)) > below[:, :-1]).sum(1)
+    if values.shape[1] == 1:
+        return drawn[:, None].astype(float)
+    return np.eye(values.shape[1])[drawn]

@@ -1,0 +1,74 @@
+"""The guess of a normal distribution, which the autoencoder's is held against."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from skae.model.conditional_gaussian import (
+    MAX_DENSE,
+    N_FACTORS,
+    estimate,
+    factors_of,
+    guess_by_factors,
+    guess_hidden,
+)
+
+# Rows that it is estimated from, and rows that are filled at once.
+MAX_ROWS, CHUNK_ROWS = 10_000, 8192
+# Share of a column's variance that a guess is never taken to be surer than.
+LEAST_VARIANCE = 1e-4
+
+
+class LinearGuess:
+    """Conditional mean and deviation of the missing entries of a row, given the others.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_rows, n_columns)
+        Rows with NaN in their gaps.
+    random_state : RandomState
+    """
+
+    def __init__(self, Z: np.ndarray, random_state):
+        if len(Z) > MAX_ROWS:
+            Z = Z[np.sort(check_random_state(random_state).permutation(len(Z))[:MAX_ROWS])]
+        mean, covariance = estimate(*_rows_and_known(Z))
+        self.mean, self.least = mean, covariance.diagonal() * LEAST_VARIANCE
+        self._moments = (covariance,) if len(mean) <= MAX_DENSE else factors_of(covariance, N_FACTORS)
+
+    def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows with the expectation in their gaps, and by how much it may be off; float64."""
+        filled, deviation = np.empty(Z.shape), np.empty(Z.shape)
+        for start in range(0, len(Z), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            rows, known = _rows_and_known(Z[part])
+            guess = guess_hidden if len(self._moments) == 1 else guess_by_factors
+            mean, variance = guess(rows, known, self.mean, *self._moments)
+            filled[part], deviation[part] = mean.numpy(), torch.maximum(variance, self.least).sqrt().numpy()
+        return filled, deviation
+
+    def draw(self, Z: np.ndarray, random_state) -> np.ndarray:
+        """A draw of how far the missing entries are from their expectation, in units of their deviation.
+
+        A row is drawn as a whole, and what its known entries tell of the others is taken away.
+        """
+        shape = (len(Z), len(self.mean))
+        if len(self._moments) == 1:
+            (covariance,) = self._moments
+            values, vectors = np.linalg.eigh(covariance.numpy())
+            rows = random_state.standard_normal(shape) @ (vectors * np.sqrt(values.clip(0))).T
+        else:
+            loadings, own = (moment.numpy() for moment in self._moments)
+            rows = random_state.standard_normal((len(Z), loadings.shape[1])) @ loadings.T
+            rows += random_state.standard_normal(shape) * np.sqrt(own)
+        rows += self.mean.numpy()
+        expected, deviation = self(np.where(np.isnan(Z), np.nan, rows))
+        return (rows - expected) / deviation
+
+
+def _rows_and_known(Z: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = torch.from_numpy(np.array(Z, dtype=np.float64))
+    known = ~torch.isnan(rows)
+    return rows.masked_fill_(~known, 0.0), known.double()
