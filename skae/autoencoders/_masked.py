@@ -56,6 +56,11 @@ class MaskedAE(BaseAutoencoder):
     Attributes
     ----------
     {model_ ... feature_names_in_}
+    location_ : ndarray of shape (n_features_in_,)
+        Mean of the normal distribution whose guess the network adds to, on the scale that the
+        network sees (the logarithm of counts, else the units of X).
+    covariance_ : ndarray of shape (n_features_in_, n_features_in_)
+        Its covariance.
 
     See Also
     --------
@@ -143,6 +148,13 @@ class MaskedAE(BaseAutoencoder):
         moments = estimate(rows, known, raw.take_weight(order))
         numbers = torch.where(known > 0, rows / model.column_unit.double(), torch.nan)[:, model.is_number]
         model.set_start(*moments, _quantiles(numbers.numpy(), model.knots.shape[1]))
+
+    def _after_fit(self, raw):
+        model, units = self.model_, self.model_.scaling.units(torch.zeros(0, dtype=torch.float64))
+        spread = units.spread.expand(model.n_features)
+        location = model.guess_mean.double().cpu() * spread + units.mean
+        covariance = model.covariance.double().cpu() * torch.outer(spread, spread)
+        return {"location_": location.numpy(), "covariance_": covariance.numpy()}
 
     def score_samples(self, X):
         """Log-likelihood of each entry given others of its row, summed; higher is more normal.

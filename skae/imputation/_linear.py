@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 from skae.model.conditional_gaussian import (
     MAX_DENSE,
@@ -26,17 +25,22 @@ class LinearGuess:
 
     Parameters
     ----------
-    Z : ndarray of shape (n_rows, n_columns)
-        Rows with NaN in their gaps.
-    random_state : RandomState
+    mean : Tensor of shape (n_columns,)
+    covariance : Tensor of shape (n_columns, n_columns)
     """
 
-    def __init__(self, Z: np.ndarray, random_state):
-        if len(Z) > MAX_ROWS:
-            Z = Z[np.sort(check_random_state(random_state).permutation(len(Z))[:MAX_ROWS])]
-        mean, covariance = estimate(*_rows_and_known(Z))
+    def __init__(self, mean: torch.Tensor, covariance: torch.Tensor):
         self.mean, self.least = mean, covariance.diagonal() * LEAST_VARIANCE
         self._moments = (covariance,) if len(mean) <= MAX_DENSE else factors_of(covariance, N_FACTORS)
+
+    @classmethod
+    def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
+        """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
+        if hasattr(autoencoder, "covariance_"):
+            return cls(torch.from_numpy(autoencoder.location_), torch.from_numpy(autoencoder.covariance_))
+        if len(Z) > MAX_ROWS:
+            Z = Z[np.sort(random_state.permutation(len(Z))[:MAX_ROWS])]
+        return cls(*estimate(*_rows_and_known(Z)))
 
     def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with the expectation in their gaps, and by how much it may be off; float64."""

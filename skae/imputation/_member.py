@@ -25,8 +25,8 @@ class Member:
     """
 
     def __init__(self, autoencoder, Z: np.ndarray, *, max_iter: int, tol: float, random_state):
-        self.linear = LinearGuess(Z, random_state)
         self.autoencoder = seeded(autoencoder, random_state).fit(Z)
+        self.linear = LinearGuess.of(self.autoencoder, Z, random_state)
         self.max_iter, self.tol = max_iter, tol
 
     def fill(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,12 +12,14 @@ MAX_DENSE, N_FACTORS = 32, 32
 MAX_ESTIMATED = 100
 # Numbers of the matrices that are solved at once.
 BLOCK_ELEMENTS = 2**22
-# Products that estimating may take: with 50 columns, 40,000 times a row.
-MAX_PRODUCTS = 5e9
+# Products that estimating may take, in so many steps or, with few rows, until it hardly changes.
+MAX_PRODUCTS, FEW_STEPS = 2e9, 5
 MAX_STEPS, TOLERANCE = 50, 1e-3
 # Rows' worth of independent columns, and the share of its variance that every column keeps to itself.
 PRIOR_ROWS, OWN_SHARE = 1.0, 1e-4
 LEAST_OWN, FACTOR_STEPS = 0.01, 20
+# Share of a column's variance in all rows that it is given at least.
+LEAST_SPREAD = 0.5
 
 
 def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,14 +156,12 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     # A column without a value, or with one alone, has no unit of its own.
     variance = torch.where(variance > 0, variance, 1e-6 * variance.max().clamp_min(1e-12))
     if p > MAX_ESTIMATED:
-        deviation = (rows - mean) * known
-        both = (known * weight.unsqueeze(-1)).T @ known
-        made = (deviation * weight.unsqueeze(-1)).T @ deviation / (both + PRIOR_ROWS)
-        return mean, made + torch.diag(variance - made.diagonal())
+        return mean, _of_pairs(rows, known, weight, mean, variance)
+    # From independent columns: where the steps do not suffice, dependence is underestimated, which does little harm.
     covariance = torch.diag(variance)
-    budget = MAX_PRODUCTS / max(1.0, float(n) * p**3)
-    if not bool((known == 0).any()):
-        budget = 1
+    if n * p**3 * FEW_STEPS > MAX_PRODUCTS:
+        rows, known, weight = (each[: max(p, int(MAX_PRODUCTS / (FEW_STEPS * p**3)))] for each in (rows, known, weight))
+    budget = MAX_PRODUCTS / (float(len(rows)) * p**3) if bool((known == 0).any()) else 1
     unit = variance.sqrt()
     for _ in range(int(max(1, min(MAX_STEPS, budget)))):
         before = covariance
@@ -170,7 +170,20 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
         covariance = covariance + torch.diag(own)
         if ((covariance - before) / torch.outer(unit, unit)).abs().max() < TOLERANCE:
             break
-    return mean, covariance
+    # Few of the rows may lack what makes a column vary: a value beyond would be taken for a wonder.
+    return mean, covariance + torch.diag((LEAST_SPREAD * variance - covariance.diagonal()).clamp_min(0))
+
+
+def _of_pairs(rows, known, weight, mean, variance) -> Tensor:
+    """The covariance of the rows in which both columns are known, brought to one that rows can have."""
+    deviation, weighted = (rows - mean) * known, known * weight.unsqueeze(-1)
+    made = (deviation * weight.unsqueeze(-1)).T @ deviation / (weighted.T @ known + PRIOR_ROWS)
+    unit = variance.sqrt()
+    correlation = made / torch.outer(unit, unit)
+    values, vectors = torch.linalg.eigh(correlation)
+    correlation = (vectors * values.clamp_min(LEAST_OWN)) @ vectors.T
+    unit = unit / correlation.diagonal().sqrt()
+    return correlation * torch.outer(unit, unit)
 
 
 def _step(rows, known, weight, mean, covariance) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from skae.model.scaling import Columns
 from skae.model.step import Step
 
 # Columns with a bent input of their own, and how many numbers may tell the bends of all columns.
-MAX_BINS, MAX_BIN_INPUTS = 16, 512
+MAX_BINS, MAX_BIN_INPUTS = 16, 256
 # Share of a column's variance that the guess is never taken to be surer than.
 LEAST_VARIANCE = 1e-4
 
@@ -174,6 +174,13 @@ class MaskedModel(Autoencoder):
             for buffer, values in zip((self.loadings, self.own), factors_of(covariance, N_FACTORS), strict=True):
                 buffer.copy_(values)
         self.knots.copy_(knots)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of the normal distribution, in standardised units."""
+        if self.loadings is None:
+            return self.guess_covariance
+        return self.loadings @ self.loadings.T + torch.diag(self.own)
 
     def bins_of(self, x: Tensor) -> Tensor:
         """How far each number is through each of its column's bins, from -1/2 to 1/2."""
