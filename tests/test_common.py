@@ -37,6 +37,7 @@ DENOISER = DenoisingAE(
 )
 ESTIMATORS = [
     AutoencoderTransformer(max_iter=3),
+    AutoencoderTransformer(likelihood="mixed", max_iter=3),
     LogisticPCA(max_iter=3),
     DenoisingAE(max_iter=3),
     ContractiveAE(max_iter=3),

@@ -23,9 +23,16 @@ class StandardColumns:
 
     A column that is constant in training has a tenth of its value as its unit (0.1 where that is
     smaller), so that a departure raises the score and nothing is divided by zero.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n_rows, n_columns)
+    entry : ndarray of shape (n_columns,) or None
+        Which column of a table each belongs to. Those of a category have one unit, and a variance
+        of 1 together: rows differ as much in a category as in a number.
     """
 
-    def __init__(self, X):
+    def __init__(self, X, entry: np.ndarray | None = None):
         mean: np.ndarray
         if sparse.issparse(X):
             n = X.shape[0]
@@ -42,6 +49,12 @@ class StandardColumns:
             self.centre = mean
             constant = spread <= 1e-9 * np.abs(mean)
         self.spread = np.where(constant, CONSTANT_UNIT * np.maximum(np.abs(mean), 1.0), spread)
+        if entry is not None:
+            self.spread = np.where(is_shared(entry), shared_spread(spread, entry), self.spread)
+
+    def leave(self, columns: np.ndarray) -> None:
+        """Let these columns be as they are."""
+        self.centre, self.spread = np.where(columns, 0.0, self.centre), np.where(columns, 1.0, self.spread)
 
     def __call__(self, X):
         """Scale rows, in the dtype that they have."""
@@ -57,7 +70,7 @@ class StandardColumns:
 class AsTheyAre:
     """No scaling."""
 
-    def __init__(self, X):
+    def __init__(self, X, entry=None):
         self.spread = np.ones(X.shape[1])
 
     def __call__(self, X):
@@ -117,6 +130,35 @@ class RobustColumns:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Scale rows."""
         return self.standard(self._drawn_in(X)).astype(X.dtype, copy=False)
+
+
+class ByEntry:
+    """Another scaling, and the columns of a category at a variance of 1 together."""
+
+    def __init__(self, columns, X: np.ndarray, entry: np.ndarray):
+        self.columns = columns
+        spread = StandardColumns(columns(X)).spread
+        self.spread = np.where(is_shared(entry), shared_spread(spread, entry), 1.0)
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Scale rows."""
+        return (self.columns(X) / self.spread).astype(X.dtype, copy=False)
+
+
+def is_shared(entry: np.ndarray) -> np.ndarray:
+    """Whether a column of the table has other columns here too, of shape (n_columns,)."""
+    return np.bincount(entry)[entry] > 1
+
+
+def shared_spread(spread: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    """The root of the variance of all columns of the same entry, of shape (n_columns,)."""
+    shared = np.sqrt(np.bincount(entry, np.square(spread))[entry])
+    return np.where(shared > 0, shared, CONSTANT_UNIT)
+
+
+def entry_weight(entry: np.ndarray) -> np.ndarray:
+    """What each column counts, so that an entry of the table counts one, of shape (n_columns,)."""
+    return 1 / np.bincount(entry)[entry]
 
 
 GEOMETRIES = {"standard": StandardColumns, "robust": RobustColumns, "rank": RankColumns, "none": AsTheyAre}

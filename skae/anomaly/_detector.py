@@ -11,10 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skae.anomaly._member import Member, calibrate_together, dense
-from skae.anomaly._reasons import reasons
+from skae.anomaly._member import Member, calibrate_together, dense, entry_of, takes_tables
+from skae.anomaly._reasons import Table, reasons
 from skae.anomaly._scorers import (
     DenoisingError,
     NegativeLogLikelihood,
@@ -30,6 +30,7 @@ from skae.autoencoders._gan import GAN
 from skae.autoencoders._rbm import RBM
 from skae.autoencoders._vae import VAE
 from skae.model.corruptions import GaussianNoise
+from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
@@ -102,6 +103,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X has string column names.
+    table_encoder_ : TableEncoder
+        What turns tables into matrices, where X has categories.
 
     See Also
     --------
@@ -112,6 +115,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     Rows with gaps (NaN) are fitted and scored by what is observed. Fewer than 20 rows are not held
     out: the scores are then calibrated on the training rows themselves, and p-values are too large
     or too small by what that costs.
+
+    A category of a data frame becomes columns of zeros and ones, which together vary as much as a
+    number does; one that was not there at fit has zeros alone. An autoencoder with
+    `likelihood="mixed"` scores categories as such.
 
     References
     ----------
@@ -180,7 +187,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows; NaN marks an entry as not observed.
+            Training rows; NaN marks an entry as not observed. A data frame may hold strings and
+            categories beside numbers and booleans.
         y : Ignored
             Not used, present for API consistency.
 
@@ -229,7 +237,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 with _weights_kept(self.members_):
                     members = [member.updated(X, self._support_fraction()) for member in self.members_]
                     self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
-                    self._bounds_ = _widened(self._bounds_, _bounds_of(X))
+                    self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
         return self
 
@@ -249,13 +257,23 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 standardize=self.standardize,
                 support_fraction=self._support_fraction(),
                 random_state=random_state,
+                groups=self._groups,
             )
             members.append(member)
         self._calibrated(members, len(autoencoders))
-        self._bounds_ = _bounds_of(X)
+        self._bounds_ = _bounds_of(X, self._groups)
         self._set_threshold(X)
 
     def _validate(self, X, *, reset):
+        if reset:
+            self.__dict__.pop("table_encoder_", None)
+        encoder = encoder_of_categories(X) if reset else self._encoder
+        if encoder is not None:
+            if reset:
+                validate_data(self, X, skip_check_array=True)
+                self.table_encoder_ = encoder
+            options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
+            return check_array(encoded(encoder, X), estimator=self, input_name="X", **options)
         return validate_data(
             self,
             X,
@@ -265,6 +283,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
         )
+
+    @property
+    def _encoder(self) -> TableEncoder | None:
+        """What encodes tables, if categories are among the columns."""
+        return getattr(self, "table_encoder_", None)
+
+    @property
+    def _groups(self):
+        """The columns of the table, if categories are among them."""
+        return None if self._encoder is None else self._encoder.groups_
 
     def _support_fraction(self) -> float:
         if self.support_fraction == "auto":
@@ -306,10 +334,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             made = [clone(each) for each in made]
         for each in made:
             each.check(autoencoder)
+            if self._groups is not None:
+                each.entry = entry_of(self._groups)
         return made
 
     def _auto_scorers(self, autoencoder) -> list[Scorer]:
-        if isinstance(autoencoder, (VAE, GAN, RBM)) or not hasattr(autoencoder, "reconstruct"):
+        if isinstance(autoencoder, (VAE, GAN, RBM)) or takes_tables(autoencoder):
+            return [NegativeLogLikelihood()]
+        if not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
         if self.autoencoder is not None:
@@ -490,16 +522,20 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             such replacements, in absolute value; negative where the value is below what is
             expected; zeros where no cell alone explains anything. "seen": the value. "expected":
             what agrees with the other cells (the training median where the autoencoder does not
-            reconstruct). "score_without": `score_samples` of the row with it. The latter two are
-            NaN for cells that were not tried.
+            reconstruct, of categories the most frequent). "score_without": `score_samples` of the row
+            with it. The latter two are NaN for cells that were not tried. Of a table with categories,
+            "seen" and "expected" are tables, and shares of categories are positive.
         """
         check_is_fitted(self)
         if max_columns < 1:
             raise ValueError(f"max_columns={max_columns!r}: try at least one cell of a row.")
-        index = getattr(X, "index", None)
-        X = dense(self._validate(X, reset=False))
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        return reasons(self.members_, self._score, X, self._bounds_, names, index, max_columns)
+        index = X.index if hasattr(X, "iloc") else None
+        rows = dense(self._validate(X, reset=False))
+        table = None
+        if self._encoder is not None:
+            table = Table(self._encoder, X if hasattr(X, "iloc") else X.to_pandas())
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        return reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -538,11 +574,15 @@ def _threshold(scores: np.ndarray, n_below: int) -> float:
     return float(min(np.nextafter(scores[n_below - 1], np.inf), scores[min(n_below, len(scores) - 1)]))
 
 
-def _bounds_of(X) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest, median and highest value of each column, of some rows where there are many."""
+def _bounds_of(X, groups=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lowest, median and highest value of each column, of some rows where there are many; of categories the shares."""
     rows = dense(X[:: -(-X.shape[0] // MAX_HELD_OUT)]).astype(np.float64, copy=False)
     rows = np.where(np.isnan(rows).all(axis=0), 0.0, rows)
-    return np.nanmin(rows, axis=0), np.nanmedian(rows, axis=0), np.nanmax(rows, axis=0)
+    middle = np.nanmedian(rows, axis=0)
+    for group in groups or ():
+        if group.kind == "categorical":
+            middle[group.start : group.stop] = np.nanmean(rows[:, group.start : group.stop], axis=0)
+    return np.nanmin(rows, axis=0), middle, np.nanmax(rows, axis=0)
 
 
 def _widened(bounds, others):

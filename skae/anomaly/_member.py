@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import get_tags
 
 from skae.anomaly._columns import AsTheyAre, StandardColumns
 from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer
 from skae.anomaly._tail import Tail, harmonic_mean
 from skae.autoencoders._estimator import seeded
+from skae.model.named_likelihoods import as_likelihood
+from skae.tables._columns import ColumnGroup
 
 # Rows that are scored at once.
 CHUNK_ROWS = 8192
@@ -42,6 +44,8 @@ class Member:
         Share of the training rows that the autoencoder is fitted on: those that are the least
         suspicious.
     random_state : RandomState
+    groups : list of ColumnGroup or None
+        The columns of the table that the rows were, where categories were among them.
 
     Attributes
     ----------
@@ -53,11 +57,28 @@ class Member:
     """
 
     def __init__(
-        self, autoencoder, scorers: Sequence[Scorer], X, held_out, *, standardize, support_fraction, random_state
+        self,
+        autoencoder,
+        scorers: Sequence[Scorer],
+        X,
+        held_out,
+        *,
+        standardize,
+        support_fraction,
+        random_state,
+        groups: Sequence[ColumnGroup] | None = None,
     ):
         self.scorers, self.random_state = scorers, random_state
-        self.columns: Any = (StandardColumns if standardize else AsTheyAre)(X)
+        self.entry = None if groups is None else entry_of(groups)
+        columns = StandardColumns if standardize else AsTheyAre
+        self.columns: StandardColumns | AsTheyAre = columns(X, self.entry)
         self.autoencoder = seeded(autoencoder, random_state)
+        if groups is not None and takes_tables(self.autoencoder):
+            # It has units of its own, for zeros and ones.
+            likelihood = as_likelihood(self.autoencoder.likelihood).for_groups(groups)
+            self.autoencoder.set_params(likelihood=likelihood)
+            if isinstance(self.columns, StandardColumns):
+                self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
         Z = self._trusted(self.columns(X), support_fraction)
         try:
             self.autoencoder.fit(Z)
@@ -74,7 +95,7 @@ class Member:
         """The rows that the autoencoder is to see."""
         if support_fraction == 1:
             return Z
-        return Z[least_suspicious(dense(Z), support_fraction, self.random_state)]
+        return Z[least_suspicious(dense(Z), support_fraction, self.random_state, self.entry)]
 
     def _fitted_scorers(self, Z: np.ndarray) -> list:
         return [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
@@ -135,7 +156,19 @@ class Member:
         return self._combined(self._raw(X))
 
 
-def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.RandomState) -> np.ndarray:
+def takes_tables(autoencoder) -> bool:
+    """Whether an autoencoder has a likelihood for each column of a table."""
+    return hasattr(autoencoder, "likelihood") and get_tags(autoencoder).input_tags.categorical
+
+
+def entry_of(groups: Sequence[ColumnGroup]) -> np.ndarray:
+    """Which column of the table each column of the matrix belongs to."""
+    return np.repeat(np.arange(len(groups)), [group.stop - group.start for group in groups])
+
+
+def least_suspicious(
+    Z: np.ndarray, share: float, random_state: np.random.RandomState, entry: np.ndarray | None = None
+) -> np.ndarray:
     """Indices of the rows that are neither far from the bulk nor from everything else.
 
     An autoencoder that is flexible enough to learn the anomalies must not see them; what judges
@@ -144,6 +177,7 @@ def least_suspicious(Z: np.ndarray, share: float, random_state: np.random.Random
     coarse = (RobustDistance(), NeighborDistance(max_samples=8, max_references=2048, columns="robust"))
     suspicion = np.zeros(len(Z))
     for scorer in coarse:
+        scorer.entry = entry
         scores = scorer.score(None, scorer.fit(None, Z, random_state), Z)
         suspicion += Tail(scores, scorer.logarithmic)(scores)
     n_kept = max(1, int(np.ceil(share * len(Z))))

@@ -16,13 +16,16 @@ class NearestOfSubsamples:
         Entries may be NaN: they count in no distance, and what is left is scaled up.
     max_samples, max_references : int
     random_state : RandomState
+    weight : ndarray of shape (n_columns,) or None
+        What a column counts where others have gaps; None counts each as one.
     """
 
     # Bytes of the distances that are held at once: they stay in the cache.
     CHUNK = 2**21
 
-    def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any):
+    def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any, weight=None):
         n = len(X)
+        self.weight = np.ones(X.shape[1]) if weight is None else weight
         self.size = min(n, max_samples)
         # Each row serves several times where there are few, until a subsample holds all.
         n_groups = 1 if self.size == n else max(1, min(max_references, 8 * n) // self.size)
@@ -74,7 +77,8 @@ class NearestOfSubsamples:
             least = np.where(own, _second_least(groups) + length, least)
         least = np.maximum(least, nothing)
         if observed is not None:
-            least *= rows.shape[1] / np.maximum(observed.sum(axis=1, keepdims=True), 1)
+            weight = self.weight.astype(observed.dtype)
+            least *= weight.sum() / np.maximum(observed @ weight[:, None], 1)
         return 0.5 * np.log(least).mean(axis=1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skae.anomaly._columns import GEOMETRIES
+from skae.anomaly._columns import GEOMETRIES, ByEntry, entry_weight
 from skae.anomaly._covariance import Ellipsoid
 from skae.anomaly._neighbors import NearestOfSubsamples
 
@@ -26,6 +26,8 @@ class Scorer(BaseEstimator):
     """
 
     logarithmic = False
+    # Which column of the table each column of the rows belongs to: the detector sets it where a category has several.
+    entry: np.ndarray | None = None
     # The methods of the autoencoder that it calls.
     needs: Sequence[str] = ()
 
@@ -79,11 +81,24 @@ class Scorer(BaseEstimator):
         """
         raise NotImplementedError
 
+    def mean(self, values: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """The mean of each row over the entries that it has.
 
-def _mean_over_observed(values: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """The mean of each row over the entries that X has; zero where it has none."""
-    observed = ~np.isnan(X)
-    return np.where(observed, values, 0).sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_features)
+            An error of each entry, say.
+        X : ndarray of shape (n_rows, n_features)
+            The rows; entries that are NaN do not count, and the columns of a category count as one.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Zero where a row has nothing.
+        """
+        observed = ~np.isnan(X)
+        count = observed.sum(axis=1) if self.entry is None else observed @ entry_weight(self.entry)
+        return np.where(observed, values, 0).sum(axis=1) / np.maximum(count, 1)
 
 
 def _check_support(scorer) -> None:
@@ -135,7 +150,7 @@ class ReconstructionError(Scorer):
         """Learn the size of rows or residuals."""
         if self.loss == "relative":
             # Keeps empty rows from a division by zero.
-            return 1e-3 * _mean_over_observed(np.square(X), X).mean() + np.finfo(np.float32).tiny
+            return 1e-3 * self.mean(np.square(X), X).mean() + np.finfo(np.float32).tiny
         if self.loss in ("squared", "absolute"):
             return None
         residuals = np.nan_to_num(X - autoencoder.reconstruct(X))
@@ -150,11 +165,11 @@ class ReconstructionError(Scorer):
         if self.loss == "mahalanobis":
             return learnt(np.nan_to_num(residuals))
         if self.loss == "absolute":
-            return _mean_over_observed(np.abs(residuals), X)
+            return self.mean(np.abs(residuals), X)
         error = np.square(residuals)
         if self.loss == "relative":
-            return _mean_over_observed(error, X) / (_mean_over_observed(np.square(X), X) + learnt)
-        return _mean_over_observed(error / learnt if self.loss == "scaled" else error, X)
+            return self.mean(error, X) / (self.mean(np.square(X), X) + learnt)
+        return self.mean(error / learnt if self.loss == "scaled" else error, X)
 
 
 class NegativeLogLikelihood(Scorer):
@@ -221,7 +236,7 @@ class DenoisingError(Scorer):
         options = [{"scale": scale} for scale in self.scales] if told else [{}]
         total = np.zeros(len(X))
         for option in options:
-            error = _mean_over_observed(np.square(X - autoencoder.reconstruct(X, **option)), X)
+            error = self.mean(np.square(X - autoencoder.reconstruct(X, **option)), X)
             # The floor is what float32 leaves of a perfect reconstruction.
             total += np.log(error + 1e-12)
         return total / len(options)
@@ -345,7 +360,11 @@ class NeighborDistance(Scorer):
         """Draw the subsamples."""
         placed = self._placed(autoencoder, X)
         columns: Any = GEOMETRIES[self.columns](placed)
-        return columns, NearestOfSubsamples(columns(placed), self.max_samples, self.max_references, random_state)
+        weight = None
+        if self.entry is not None and self.space != "code":
+            columns, weight = ByEntry(columns, placed, self.entry), entry_weight(self.entry)
+        sizes = (self.max_samples, self.max_references)
+        return columns, NearestOfSubsamples(columns(placed), *sizes, random_state, weight)
 
     def score(self, autoencoder, learnt, X):
         """Score rows."""

@@ -53,7 +53,7 @@ class AdversarialAE(RowSampler, BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
 
     See Also
     --------

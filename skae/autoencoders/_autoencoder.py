@@ -19,7 +19,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
 
     See Also
     --------

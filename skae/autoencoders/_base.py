@@ -95,8 +95,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Expected rows in the units of the training data.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data; with likelihood="mixed" a table like
+            that of fit.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
@@ -106,14 +107,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             )
         model = self._model(codes.dtype)
         device = model.reference.device
-        out = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
-        step = max(1, CHUNK_ELEMENTS // max(self.n_features_in_, 1))
+        out = np.empty((len(codes), model.n_features), dtype=codes.dtype)
+        step = max(1, CHUNK_ELEMENTS // max(model.n_features, 1))
         with torch.inference_mode():
             for start in range(0, len(codes), step):
                 z = self._latent(model, torch.tensor(codes[start : start + step], device=device))
                 rows = model.scaling.from_target(model.likelihood.mean(model.decoder(z)))
                 out[start : start + step] = rows.cpu().numpy()
-        return out
+        return self._as_table(out, X)
 
     def _latent(self, model, codes: torch.Tensor) -> torch.Tensor:
         """What the decoder reads of codes as `transform` returns them."""
@@ -129,14 +130,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Expected rows in the units of X.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of X. With likelihood="mixed" a table like that of fit, with
+            the index of X: of a category the most likely one.
         """
-        return self._map_rows(
-            X,
-            lambda model, step: model.scaling.from_target(step.rebuilt),
-            lambda: self.n_features_in_,
-        )
+        return self._rebuilt(X, lambda step: step)
+
+    def _rebuilt(self, X, told):
+        """Rows rebuilt from their codes, of the step that `told` makes of a step."""
+        rows = self._map_rows(X, lambda model, step: model.scaling.from_target(told(step).rebuilt), self._n_columns)
+        return self._as_table(rows, X)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code; higher is more normal.

@@ -140,6 +140,14 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     def _likelihood_part(self):
         return self.autoencoder_.model_.likelihood
 
+    def _takes_tables(self):
+        return isinstance(self.autoencoder, BaseAutoencoder) and self.autoencoder._takes_tables()
+
+    def _fit_table_encoder(self, X):
+        if hasattr(self, "autoencoder_"):
+            return vars(self.autoencoder_).get("table_encoder_")
+        return None if self.autoencoder is None else self.autoencoder._fit_table_encoder(X)
+
     def _build_model(self, fitting, columns, n_components):
         pretrained = self.autoencoder_.model_
         recipe = {name: value for name, value in pretrained._recipe.items() if name != "columns"}
@@ -193,6 +201,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             If y has fewer than two classes, or NaN, or if a parameter or the data are out of range.
         """
         with all_or_nothing(self):
+            self.__dict__.pop("autoencoder_", None)
             raw, y = self._labelled_rows(X, y, sample_weight)
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -225,12 +234,12 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         check_is_fitted(autoencoder)
         self._validate_params()
         with all_or_nothing(self):
+            self.autoencoder_ = autoencoder
             raw, y = self._labelled_rows(X, y, sample_weight)
-            if raw.n_features != autoencoder.n_features_in_:
+            if self.n_features_in_ != autoencoder.n_features_in_:
                 raise ValueError(
                     f"X has {raw.n_features} features, but the autoencoder was fitted to {autoencoder.n_features_in_}."
                 )
-            self.autoencoder_ = autoencoder
             self._tune(raw, X, y)
         return self
 

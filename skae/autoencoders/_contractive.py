@@ -44,7 +44,7 @@ class ContractiveAE(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
 
     See Also
     --------

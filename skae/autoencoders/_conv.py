@@ -144,6 +144,8 @@ class ConvAE(BaseAutoencoder):
 
     def _validate(self, X, *, reset: bool):
         """Check X, images as rows."""
+        if self._takes_tables():
+            raise ValueError("likelihood='mixed' is for tables, and the columns of images are pixels: choose another.")
         shape = tuple(getattr(X, "shape", ()))[1:]
         if len(shape) not in (2, 3):
             checked = super()._validate(X, reset=reset)

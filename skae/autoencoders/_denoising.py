@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.likelihoods import Bernoulli
+from skae.model.mixed import Mixed
 from skae.training.device import new_generator
 
 
@@ -42,7 +43,7 @@ class DenoisingAE(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
 
     See Also
     --------
@@ -124,7 +125,7 @@ class DenoisingAE(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            In one over the units of X.
+            In one over the units of X. Of a table, a column for each that `table_encoder_` makes.
 
         Raises
         ------
@@ -137,13 +138,13 @@ class DenoisingAE(BaseAutoencoder):
             raise ValueError(f"score_function needs corruption=GaussianNoise(...), but it is {self.corruption!r}.")
         scale = noise.bounds[0] if scale is None else scale
         self._check_scale(scale)
-        sigma = scale * float(self.model_.scaling.columns.spread) if noise.relative else scale
+        sigma = scale * self.model_.scaling.unit if noise.relative else scale
 
         def score(model, step):
             rebuilt = model.scaling.from_target(self._told(step, scale).rebuilt)
             return (rebuilt - model.scaling.from_input(step.input)) / sigma**2
 
-        return self._map_rows(X, score, lambda: self.n_features_in_)
+        return self._map_rows(X, score, self._n_columns)
 
     def _check_scale(self, scale) -> None:
         low, high = self.model_.corruption.bounds
@@ -155,7 +156,7 @@ class DenoisingAE(BaseAutoencoder):
         """The step of clean rows, whose encoder is told this level of noise where it is told of noise at all."""
         model = step.model
         if model.conditioning == "noise_level":
-            unit = 1.0 if model.corruption.relative else float(model.scaling.columns.spread)
+            unit = 1.0 if model.corruption.relative else model.scaling.unit
             step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], scale / unit).log())
         return step
 
@@ -173,8 +174,8 @@ class DenoisingAE(BaseAutoencoder):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Expected rows in the units of X.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of X; of a table a table, with the index of X.
 
         Raises
         ------
@@ -187,11 +188,7 @@ class DenoisingAE(BaseAutoencoder):
         if self.model_.conditioning != "noise_level":
             raise ValueError(f"scale={scale!r} needs conditioning='noise_level', but it is {self.conditioning!r}.")
         self._check_scale(scale)
-        return self._map_rows(
-            X,
-            lambda model, step: model.scaling.from_target(self._told(step, scale).rebuilt),
-            lambda: self.n_features_in_,
-        )
+        return self._rebuilt(X, lambda step: self._told(step, scale))
 
     def inverse_transform(self, X):
         """Decode codes.
@@ -236,31 +233,33 @@ class DenoisingAE(BaseAutoencoder):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
+        ndarray or DataFrame of shape (n_samples, n_features)
+            Rows in the units of the training data; a table where fit had one.
         """
         check_is_fitted(self)
         model = self.model_
         device = model.reference.device
         generator = new_generator(device, check_random_state(random_state))
-        columns = model.scaling.columns
         if init is None:
             x = torch.randn(n_samples, model.n_features, generator=generator, device=device)
-            x = x * (columns.variance.sqrt() / columns.spread).to(x)
+            x = x * model.scaling.relative_variance.sqrt().to(x)
         else:
-            init = validate_data(self, init, reset=False, dtype=np.float32)
+            init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
             x, _ = model.scaling.input(torch.tensor(init, device=device))
         with torch.inference_mode():
             for _ in range(n_steps):
                 step = model.step(x, x, generator=generator)
                 rows = self._draw(model, step, generator)
                 x, _ = model.scaling.input(rows)
-        return rows.cpu().numpy()
+        return self._as_table(rows.cpu().numpy())
 
     @staticmethod
     def _draw(model, step, generator):
-        """One draw of p(x | x̃): the expected row, or a coin for each entry of a binary one."""
-        mean = step.rebuilt
-        if isinstance(model.likelihood, Bernoulli):
+        """One draw of p(x | x̃): expected numbers, a coin for each binary entry, a category by its probability."""
+        mean, likelihood = step.rebuilt, model.likelihood
+        if isinstance(likelihood, Bernoulli):
             mean = torch.bernoulli(mean, generator=generator)
+        elif isinstance(likelihood, Mixed):
+            drawn = likelihood.sample(step.eta, model.extras, generator)
+            mean = torch.where(likelihood.is_numeric(drawn.device), mean, drawn)
         return model.scaling.from_target(mean)

@@ -21,19 +21,23 @@ from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
+from skae.model.mixed import Mixed
 from skae.model.model import Model
-from skae.model.named_likelihoods import LIKELIHOODS
+from skae.model.named_likelihoods import LIKELIHOODS, as_likelihood
 from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import Columns
+from skae.tables._encoder import TableEncoder
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK_ELEMENTS = 2**20
+# What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
+NOT_NUMBERS = ("could not convert string", "parse string", "'NAType'")
 
 
 @contextlib.contextmanager
@@ -193,21 +197,64 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         return raw if weight is None or weight.all() else raw.subset(np.flatnonzero(weight))
 
     def _validate(self, X, *, reset: bool):
-        """Check X as scikit-learn does; memory maps stay on disk and are checked by chunk."""
+        """Check X as scikit-learn does, and encode tables; memory maps stay on disk and are checked by chunk."""
+        encoder = self._fit_table_encoder(X) if reset else vars(self).get("table_encoder_")
+        if reset:
+            self.__dict__.pop("table_encoder_", None)
+        if encoder is not None:
+            if reset:
+                validate_data(self, X, skip_check_array=True)
+                self.table_encoder_ = encoder
+            return encoder.transform(X)
         on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
-        checked = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse=("csr", "csc") if reset else "csr",
-            dtype=None if on_disk else (np.float64, np.float32),
-            ensure_all_finite=False if on_disk else "allow-nan",
-        )
+        try:
+            checked = validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse=("csr", "csc") if reset else "csr",
+                dtype=None if on_disk else (np.float64, np.float32),
+                ensure_all_finite=False if on_disk else "allow-nan",
+            )
+        except (ValueError, TypeError) as error:
+            if any(words in str(error) for words in NOT_NUMBERS):
+                mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
+                raise ValueError(f"X holds strings ({error}): {mixed}encode it by TableEncoder.") from error
+            raise
         if not on_disk:
             return checked
         for chunk, _ in RawRows(X).chunks():
             check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
         return X
+
+    # Tables ----------------------------------------------------------------------------------
+
+    def _takes_tables(self) -> bool:
+        """Whether columns may hold categories: the likelihood takes its groups from the table."""
+        part = getattr(self, "likelihood", None)
+        return part == "mixed" or isinstance(part, Mixed) and isinstance(part.groups, str)
+
+    def _fit_table_encoder(self, X) -> TableEncoder | None:
+        """What turns tables like X into matrices; None where X is one."""
+        if not self._takes_tables():
+            return None
+        encoder = as_likelihood(self.likelihood).table_encoder
+        # Matrices, whatever the user has set for the output of transformers.
+        return (TableEncoder() if encoder is None else clone(encoder)).set_output(transform="default").fit(X)
+
+    def _n_columns(self) -> int:
+        """Columns of the matrix that the model is fitted to."""
+        encoder = vars(self).get("table_encoder_")
+        return self.n_features_in_ if encoder is None else encoder.groups_[-1].stop
+
+    def _as_table(self, rows: np.ndarray, like=None):
+        """Rows of the model as a table like that of fit, with the index of `like`; a matrix stays one."""
+        encoder = vars(self).get("table_encoder_")
+        if encoder is None:
+            return rows
+        return encoder.inverse_transform(rows, index=like.index if hasattr(like, "iloc") else None)
+
+    # Results ---------------------------------------------------------------------------------
 
     def _set_fitted(self, model: Model, attributes: dict) -> None:
         model.eval()
@@ -250,6 +297,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             and len(X) > 0
             and X.flags.carray
             and not hasattr(self, "feature_names_in_")
+            and not hasattr(self, "table_encoder_")
             and math.isfinite(torch.from_numpy(X).sum())
         )
 
@@ -267,12 +315,12 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             return self.model_
         return self.model_.in_float64()
 
-    def _drawn(self, draw, random_state) -> np.ndarray:
-        """What `draw(model, generator)` makes, in the units of the training data."""
+    def _drawn(self, draw, random_state):
+        """What `draw(model, generator)` makes, in the units of the training data, as a table where fit had one."""
         check_is_fitted(self)
         generator = new_generator(self.model_.reference.device, check_random_state(random_state))
         with torch.inference_mode():
-            return self.model_.scaling.from_target(draw(self.model_, generator)).cpu().numpy()
+            return self._as_table(self.model_.scaling.from_target(draw(self.model_, generator)).cpu().numpy())
 
     # Conventions -----------------------------------------------------------------------------
 
@@ -288,10 +336,11 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         return hasattr(self, "model_")
 
     def __sklearn_tags__(self):
-        """Gaps and sparse matrices."""
+        """Gaps; sparse matrices, or tables."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = not self._takes_tables()
+        tags.input_tags.categorical = tags.input_tags.string = self._takes_tables()
         return tags
 
 
@@ -307,7 +356,8 @@ class UnsupervisedEstimator(TrainedEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows. NaN marks an entry as not observed: it counts in no term of the loss.
-            Sparse matrices and memory maps are read a chunk at a time.
+            Sparse matrices and memory maps are read a chunk at a time. With likelihood="mixed" a
+            data frame of numbers, booleans, categories and strings, as it is.
         y : array-like of shape (n_samples,), default=None
             Ignored, but handed to callbacks that score.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -337,7 +387,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         """Train for one pass over X and keep what was learnt before.
 
         The first call sets the scale, and starts at the PCA, of its rows: make it a representative
-        and not too small part of the data.
+        and not too small part of the data. Of a table it sets the categories: later ones are gaps.
 
         Parameters
         ----------
@@ -379,8 +429,9 @@ class RowSampler(UnsupervisedEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Expected rows in the units of the training data.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data; with likelihood="mixed" a table like
+            that of fit.
         """
         return self._drawn(lambda model, generator: self._draw(model, n_samples, generator), random_state)
 

@@ -56,6 +56,8 @@ class Fitting:
         # An autoencoder's target is its input: callbacks that score get it where there is no y.
         self.data = {"X": X, "y": X if y is None else y}
         self.likelihood = as_likelihood(estimator._likelihood_part())
+        if hasattr(estimator, "table_encoder_"):
+            self.likelihood = self.likelihood.for_groups(estimator.table_encoder_.groups_)
         self.corruption = as_corruption(estimator._corruption_part())
         near_pca = estimator.init == "pca" and not estimator._posterior().variational
         self.optimizer = as_optimizer(estimator._optimizer_part(), near_pca=near_pca)

@@ -68,7 +68,7 @@ class GAN(RowSampler):
         The generator's and the critic's loss by term.
     validation_loss_curve_, validation_epochs_ : list
         Empty: no rows are held out.
-    {n_features_in_ ... feature_names_in_}
+    {n_features_in_ ... table_encoder_}
 
     See Also
     --------

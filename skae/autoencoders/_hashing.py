@@ -56,7 +56,7 @@ class SemanticHashing(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
     kl_by_component_ : ndarray of shape (n_components_,)
         Mean KL of each bit over the training rows, in nats, from 0 for a bit that tells nothing to
         log 2 for one that is always sure.
@@ -228,14 +228,18 @@ class SemanticHashing(BaseAutoencoder):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Expected rows in the units of the training data; float32 for float32 bits, else float64.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data, float32 for float32 bits, else float64;
+            with likelihood="mixed" a table like that of fit.
         """
         check_is_fitted(self)
         bits = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError("X must hold bits, zeros and ones, as transform makes them, but it has other values.")
-        return super().inverse_transform(2 * bits - 1)
+        return super().inverse_transform(X)
+
+    def _latent(self, model, codes):
+        return super()._latent(model, 2 * codes - 1)
 
     def pack(self, X):
         """Bits of X, packed.

@@ -68,7 +68,7 @@ class SparseAE(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
     dead_units_ : int
         Units that no training row activates: exactly zero, or below 0.01 where they are logistic.
 

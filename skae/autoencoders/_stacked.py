@@ -91,12 +91,12 @@ class StackedAE(BaseAutoencoder):
         Activation of the code: linear for dimension reduction, bent for features of a classifier.
     layer : {"denoising", "autoencoder", "contractive", "rbm"}, default="denoising"
         What each layer is trained as: to rebuild its input from a corrupted copy [2]_ or as it is,
-        with a penalty of the Jacobian [3]_, or as a restricted Boltzmann machine [1]_.
+        with a penalty of the Jacobian [3]_, or as a restricted Boltzmann machine [1]_, whose visible
+        units are binary for the likelihood "bernoulli", Gaussian for "gaussian" and "student_t", and
+        no others.
     corruption : str, Corruption, callable or None, default="masking"
         What the layers of "denoising" undo. The fine-tuning of the whole sees rows as they are.
-    likelihood : {"gaussian", "bernoulli", "student_t", "poisson", "multinomial"} or Likelihood, default="gaussian"
-        What a row is scored by, as elsewhere. Layers of "rbm" have binary visible units for
-        "bernoulli", Gaussian ones for "gaussian" and "student_t", and no others.
+    {likelihood}
     pretraining_iter : int or "auto", default="auto"
         Epochs of each layer; "auto" is a fifth of what `max_iter="auto"` would be, at least 5. With 0
         the weights are left as they were drawn.
@@ -111,7 +111,7 @@ class StackedAE(BaseAutoencoder):
     Attributes
     ----------
     {model_ ... loss_terms_}
-    {n_features_in_ ... feature_names_in_}
+    {n_features_in_ ... table_encoder_}
 
     See Also
     --------

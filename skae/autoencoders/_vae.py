@@ -46,7 +46,7 @@ class VAE(BaseAutoencoder):
 
     Attributes
     ----------
-    {model_ ... feature_names_in_}
+    {model_ ... table_encoder_}
     kl_by_component_ : ndarray of shape (n_components_,)
         Mean KL of each component over the training rows, in nats: a collapsed one has none. With
         another prior than "normal", the KL to the normal distribution of the codes' own mean and
@@ -197,8 +197,8 @@ class VAE(BaseAutoencoder):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Rows in the units of the training data; with likelihood="mixed" a table like that of fit.
         """
 
         def draw(model, generator):

@@ -66,7 +66,7 @@ class VQVAE(BaseAutoencoder):
         Size of a code, `n_components_` · log₂ `n_codes`.
     entropy_per_row_ : float
         Bits a row after entropy coding of each integer by its `code_usage_`.
-    {n_features_in_ ... feature_names_in_}
+    {n_features_in_ ... table_encoder_}
 
     See Also
     --------
@@ -130,7 +130,7 @@ class VQVAE(BaseAutoencoder):
         return Quantised(
             self.n_codes,
             self.code_width,
-            n_features=self.n_features_in_,
+            n_features=self._n_columns(),
             shared=self.shared_codebook,
             commitment=self.commitment,
             # A line search needs a function, which a codebook that changes meanwhile is not.
@@ -196,7 +196,7 @@ class VQVAE(BaseAutoencoder):
                 f"X holds {bad[0]:g}, which is no code: inverse_transform takes whole numbers from 0 to "
                 f"{self.n_codes - 1}, as transform returns them."
             )
-        return super().inverse_transform(codes)
+        return super().inverse_transform(X)
 
     def _latent(self, model, codes):
         return model.code_module.chosen(codes.long())

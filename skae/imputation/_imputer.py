@@ -159,6 +159,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.tol = tol
         self.random_state = random_state
 
+    # Of the table's columns: no value at fit, a gap at fit.
+    _empty_: np.ndarray
+    _gappy_: np.ndarray
+
     # Fitting ---------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)

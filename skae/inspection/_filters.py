@@ -164,7 +164,7 @@ def first_layer(estimator) -> np.ndarray:
         )
     weights = layers[0].matrix().detach().cpu().double().numpy() * scale
     # Further inputs tell the encoder of a corruption.
-    weights = weights[:, : estimator.n_features_in_]
+    weights = weights[:, : estimator.model_.n_features]
     if len(layers) == 1:
         # Further outputs are the variances of the code.
         return weights[: estimator.n_components_]

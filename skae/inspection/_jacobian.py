@@ -161,6 +161,11 @@ def tangents(estimator, X, n_tangents=None):
 
 def _check_estimator(estimator) -> None:
     check_is_fitted(estimator)
+    if hasattr(estimator, "table_encoder_"):
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted to tables, whose categories have no derivative. Fit it to the "
+            "matrix that a TableEncoder makes, with likelihood=Mixed().for_groups(encoder.groups_)."
+        )
     if isinstance(getattr(estimator, "model_", None), Autoencoder):
         return
     hint = "Give an autoencoder of skae."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from sklearn.base import BaseEstimator
@@ -32,6 +33,10 @@ class Likelihood(BaseEstimator):
 
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for values that the likelihood cannot score."""
+
+    def for_groups(self, groups: Iterable) -> Likelihood:
+        """The likelihood of tables with these groups of columns, each with `kind`, `start` and `stop`."""
+        return self
 
     def network_input(self, x: Tensor) -> Tensor:
         """The scale on which the network sees a row, before it is standardised."""

@@ -96,6 +96,9 @@ class Mixed(Likelihood):
         "student_t", and takes 1 for a point code.
     df : float, default=4.0
         Degrees of freedom of "student_t".
+    table_encoder : TableEncoder or None, default=None
+        What an estimator turns tables into matrices with, where `groups` is "auto": another than
+        `TableEncoder()` for numbers that are categories, say. It is cloned.
 
     See Also
     --------
@@ -115,11 +118,12 @@ class Mixed(Likelihood):
         n_components=2)
     """
 
-    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0):
+    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0, table_encoder=None):
         self.groups = groups
         self.numeric = numeric
         self.scale = scale
         self.df = df
+        self.table_encoder = table_encoder
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
@@ -128,6 +132,8 @@ class Mixed(Likelihood):
         check_scale(self)
         if not self.df > 0:
             raise ValueError(f"Mixed(df={self.df!r}): the degrees of freedom must be positive.")
+        if self.table_encoder is not None and not hasattr(self.table_encoder, "inverse_transform"):
+            raise ValueError(f"Mixed(table_encoder={self.table_encoder!r}): use a TableEncoder, or None.")
         if isinstance(self.groups, str) and self.groups == "auto":
             return
         for group in [self.groups] if isinstance(self.groups, str) else self.groups:
@@ -165,6 +171,10 @@ class Mixed(Likelihood):
         """Which entry of the table each column belongs to, of shape (n_features,)."""
         return self._layout(device).entry
 
+    def is_numeric(self, device: torch.device | str = "cpu") -> Tensor:
+        """Whether a column holds numbers, of shape (n_features,)."""
+        return self._layout(device).kind < len(NUMERIC)
+
     def is_categorical(self, device: torch.device | str = "cpu") -> Tensor:
         """Whether a column belongs to a softmax, of shape (n_features,)."""
         return self._layout(device).kind == KINDS.index("categorical")
@@ -196,7 +206,7 @@ class Mixed(Likelihood):
 
     def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Numbers are standardised, each column by itself; 0/1 columns are scored as they are."""
-        numeric = self._layout().kind < len(NUMERIC)
+        numeric = self.is_numeric()
         return torch.where(numeric, columns.mean, 0.0), torch.where(numeric, self.input_scale(columns), 1.0)
 
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:

@@ -310,6 +310,29 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
+def encoder_of_categories(X) -> TableEncoder | None:
+    """A fitted encoder for a frame that holds categories; None for numbers and booleans alone, and for arrays."""
+    if not hasattr(X, "iloc") and not hasattr(X, "to_pandas"):
+        return None
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if all(is_numeric_dtype(dtype) or is_bool_dtype(dtype) for dtype in _as_frame(X).dtypes):
+        return None
+    # Matrices, whatever the user has set for the output of transformers.
+    encoder = TableEncoder().set_output(transform="default").fit(X)
+    return encoder if any(group.kind == "categorical" for group in encoder.groups_) else None
+
+
+def encoded(encoder: TableEncoder, X) -> np.ndarray:
+    """The matrix of a frame, in which a category that was not there at fit is no gap but none of the known ones."""
+    matrix, frame = encoder.transform(X), _as_frame(X)
+    for index, group in enumerate(encoder.groups_):
+        if group.kind == "categorical":
+            block = matrix[:, group.start : group.stop]
+            block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
+    return matrix
+
+
 def _as_frame(X):
     import pandas as pd
 

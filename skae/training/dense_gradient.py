@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -171,15 +172,14 @@ class _Pass:
         seen = [self.seen] if len(self.models) == 1 else self.seen.unbind(0)
         for index, (model, out) in enumerate(zip(self.models, seen, strict=True)):
             one = batch.of(index) if len(self.models) > 1 else batch
-            step = model.step(one.input, one.target, one.observed, generator=generator)
+            step: Any = model.step(one.input, one.target, one.observed, generator=generator)
             out[:, :n_features].copy_(step.seen)
-            own = (lambda tensor: tensor) if len(self.models) == 1 else (lambda tensor, index=index: tensor[index])
-            if model.preconditioned:
-                own(self.target).copy_(step.target)
+            made = [(self.target, step.target)] if model.preconditioned else []
             if model.counts_hidden_only:
-                own(self.observed).copy_(step.counted)
-            if self.offset is not None:
-                own(self.offset).copy_(step.offset)
+                made += [(self.observed, step.counted), (self.offset, step.offset)]
+            for buffer, values in made:
+                if buffer is not None:
+                    (buffer if len(self.models) == 1 else buffer[index]).copy_(values)
             if step.condition is not None:
                 out[:, n_features:].copy_(step.condition)
 
