@@ -19,13 +19,18 @@ from skae.imputation._table import Table, fill_table, where_missing, without_mar
 from skae.model.likelihoods import Likelihood
 from skae.model.mixed import Mixed
 from skae.tables._encoder import TableEncoder
+from skae.training.optimizers import AdamW
 
 # n_estimators="auto": several members below this number of rows, each fitted without a fifth.
 FEW_ROWS, N_MEMBERS = 5000, 5
 # The held-out part of a single member.
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
-# Optimizer steps of the default autoencoder.
-N_STEPS, BATCH_SIZE = 2000, 128
+# What the default autoencoder sees: of few rows so many, again and again; of many, each a hundred times, less often in
+# wide tables, whose rows teach more, and within bounds.
+FEW_VISITS, BATCH_SIZE = 256_000, 128
+VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
+# Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
+WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
 
 class AutoencoderImputer(TransformerMixin, BaseEstimator):
@@ -39,7 +44,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     ----------
     autoencoder : estimator or None, default=None
         Any autoencoder of skae; it is cloned and fitted to rows with gaps, on standardised columns.
-        None is `MaskedAE(early_stopping=False)` for 2000 optimizer steps or more. `VAE` fills by
+        None is `MaskedAE(early_stopping=False)`, which sees 256,000 rows in training (each of them
+        many times), up to a million of a large table. `VAE` fills by
         importance sampling [1]_. One that is not told what is missing (`AutoencoderTransformer`)
         gets its own answer back until it no longer changes.
     missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
@@ -197,13 +203,13 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
         Z = np.asarray(self.table_encoder_.fit(table).transform(table), dtype=np.float64)
         missing = where_missing(table)
-        empty = missing.all(0)
+        empty = np.asarray(missing.all(0))
         if empty.all():
             raise ValueError(
                 "Every value of X is missing, so there is nothing to learn from. Check missing_values="
                 f"{self.missing_values!r}."
             )
-        self._empty_, self._gappy_ = empty, missing.any(0)
+        self._empty_, self._gappy_ = empty, np.asarray(missing.any(0))
         groups = self.table_encoder_.groups_
         column = np.concatenate([np.full(group.stop - group.start, i) for i, group in enumerate(groups)])
         self._used_ = ~empty[column]
@@ -241,9 +247,16 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """The autoencoder asked for, or the default one, which scores each group of columns by its own likelihood."""
         autoencoder = self.autoencoder
         if autoencoder is None:
-            steps_an_epoch = max(1, round(n_rows / BATCH_SIZE))
+            visits, batch_size = FEW_VISITS, BATCH_SIZE
+            if n_rows >= FEW_ROWS:
+                batch_size = LARGE_BATCH_SIZE
+                share = min(1.0, USUAL_COLUMNS / len(np.unique(self._column_)))
+                visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
             autoencoder = MaskedAE(
-                early_stopping=False, max_iter=max(1, -(-N_STEPS // steps_an_epoch)), batch_size=BATCH_SIZE
+                early_stopping=False,
+                max_iter=max(1, round(visits / max(n_rows, batch_size))),
+                batch_size=batch_size,
+                optimizer=AdamW(weight_decay=WEIGHT_DECAY * min(1.0, ENOUGH_ROWS / n_rows)),
             )
         likelihood = autoencoder.get_params().get("likelihood", "")
         mixed = likelihood == "mixed" or (isinstance(likelihood, Mixed) and isinstance(likelihood.groups, str))
