@@ -16,7 +16,7 @@ MAX_ROWS, MAX_REPEATS = 10_000, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
-ENOUGH = 100
+ENOUGH = 50
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 # Rows with hidden entries by which members are compared.
 MAX_COMPARED = 1000
@@ -67,6 +67,7 @@ class Calibration:
     ):
         self.group, self.is_number, self.n_members = group, is_number, len(members)
         told = [_told(member, Z[rows], group, random_state) for member, rows in zip(members, held_out, strict=True)]
+        self.n_repeats = sum(len(part[0]) for part in told) / sum(len(rows[:MAX_ROWS]) for rows in held_out)
         truth, guess, deviation, added, hidden = (np.concatenate(parts) for parts in zip(*told, strict=True))
         error = np.where(hidden, truth - guess, 0.0)
         added = np.where(hidden, added, 0.0)
@@ -101,15 +102,13 @@ class Calibration:
 
     def _learn_quantiles(self, residual, deviation, hidden, spared) -> None:
         """Quantiles of the residuals by column, scaled down to those of the members' mean."""
-        ratio = residual / deviation
-        everything = np.quantile(ratio[:, self.is_number][hidden[:, self.is_number]], LEVELS) if (
-            hidden[:, self.is_number].any()
-        ) else norm.ppf(LEVELS)  # fmt: skip
+        ratio, hidden = residual / deviation, hidden & self.is_number
+        everything = _quantiles(ratio[hidden], self.n_repeats)
         self.quantiles = np.tile(everything[:, None], (1, len(self.group)))
         for column in np.flatnonzero(self.is_number):
             told = hidden[:, column]
-            if told.sum() >= ENOUGH:
-                self.quantiles[:, column] = np.quantile(ratio[told, column], LEVELS)
+            if told.sum() >= ENOUGH * self.n_repeats:
+                self.quantiles[:, column] = _quantiles(ratio[told, column], self.n_repeats)
             total = (residual[told, column] ** 2).sum()
             if total > 0:
                 self.quantiles[:, column] *= np.sqrt(max(0.25, 1 - spared[told, column].sum() / total))
@@ -144,6 +143,14 @@ class Calibration:
             chosen = columns == column
             out[chosen] = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
         return out
+
+
+def _quantiles(values: np.ndarray, n_repeats: float) -> np.ndarray:
+    """At `LEVELS`, of values of which so many are of one row; further out where they are few, as conformal ones."""
+    if len(values) == 0:
+        return norm.ppf(LEVELS)
+    n = max(1.0, len(values) / n_repeats)
+    return np.quantile(values, np.clip(0.5 + (LEVELS - 0.5) * (n + 1) / n, 0, 1))
 
 
 def classes_of(values: np.ndarray) -> np.ndarray:
