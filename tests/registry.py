@@ -38,6 +38,7 @@ from skae import (
     GaussianNoise,
     LaplaceCode,
     LogisticPCA,
+    MaskedAE,
     Masking,
     MaximumMeanDiscrepancy,
     Multinomial,
@@ -194,11 +195,14 @@ ESTIMATORS = {
     "RBM": RBM(2, **SMALL),
     "VQVAE": VQVAE(2, n_codes=8, hidden_layer_sizes=(8,), **SMALL),
     "PredictiveSparseDecomposition": PredictiveSparseDecomposition(2, **SMALL),
+    "MaskedAE": MaskedAE(2, hidden_layer_sizes=(8,), **SMALL),
     "AdversarialAE": AdversarialAE(2, hidden_layer_sizes=(8,), critic_layer_sizes=(8,), **SMALL),
 }
 
-# Those whose codes are numbers that may lie anywhere: there are paths and derivatives between them.
-SMOOTH = {name: estimator for name, estimator in ESTIMATORS.items() if name not in ("SemanticHashing", "VQVAE")}
+# Those whose codes stand for rows, and of these those whose codes are numbers that may lie anywhere: there are paths
+# and derivatives between them.
+DECODING = {name: estimator for name, estimator in ESTIMATORS.items() if name != "MaskedAE"}
+SMOOTH = {name: estimator for name, estimator in DECODING.items() if name not in ("SemanticHashing", "VQVAE")}
 
 
 def with_parameters(estimator, **parameters):

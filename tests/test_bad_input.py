@@ -64,13 +64,16 @@ def test_other_features_than_those_fitted(estimator):
     for method in ("transform", "reconstruct", "score_samples", "partial_fit"):
         with pytest.raises(ValueError, match="X has 3 features, but .* is expecting 4 features as input"):
             getattr(ae, method)(X[:, :3])
-    with pytest.raises(ValueError, match="X has 3 columns, but .* has 2 components"):
-        ae.inverse_transform(np.zeros((5, 3)))
+    if hasattr(ae, "inverse_transform"):
+        with pytest.raises(ValueError, match="X has 3 columns, but .* has 2 components"):
+            ae.inverse_transform(np.zeros((5, 3)))
 
 
 @pytest.mark.parametrize("estimator", **over(ESTIMATORS))
 @pytest.mark.parametrize("method", ["transform", "reconstruct", "score_samples", "inverse_transform", "score"])
 def test_before_fit(estimator, method):
+    if not hasattr(estimator, method):
+        pytest.skip("it has no such method")
     with pytest.raises(NotFittedError, match="is not fitted yet"):
         getattr(clone(estimator), method)(np.zeros((3, 2)))
 
@@ -151,7 +154,9 @@ def test_unknown_devices(device):
 
 
 def _assert_usable(ae, X):
-    for made in (ae.transform(X), ae.reconstruct(X), ae.score_samples(X), ae.inverse_transform(ae.transform(X))):
+    codes = ae.transform(X)
+    decoded = [ae.inverse_transform(codes)] if hasattr(ae, "inverse_transform") else []
+    for made in (codes, ae.reconstruct(X), ae.score_samples(X), *decoded):
         assert np.isfinite(made).all()
 
 
@@ -168,7 +173,7 @@ def test_few_rows(estimator, init, n_rows, early_stopping):
 @pytest.mark.parametrize("n_components", ["auto", 0.9])
 @pytest.mark.parametrize("n_rows", [1, 2, 20])
 @pytest.mark.parametrize(
-    "estimator", **over({name: FREE[name] for name in FREE if name not in ("SemanticHashing", "RBM")})
+    "estimator", **over({name: FREE[name] for name in FREE if name not in ("SemanticHashing", "RBM", "MaskedAE")})
 )
 def test_few_rows_choose_few_components(estimator, n_rows, n_components):
     X = shares(n_rows, P)

@@ -12,6 +12,7 @@ from skae import (
     VQVAE,
     AdversarialAE,
     AutoencoderClassifier,
+    AutoencoderImputer,
     AutoencoderOutlierDetector,
     AutoencoderTransformer,
     ContractiveAE,
@@ -19,6 +20,7 @@ from skae import (
     DenoisingAE,
     GaussianNoise,
     LogisticPCA,
+    MaskedAE,
     PredictiveSparseDecomposition,
     SemanticHashing,
     SparseAE,
@@ -59,6 +61,8 @@ ESTIMATORS = [
     AutoencoderOutlierDetector(DENOISER),
     AutoencoderOutlierDetector(DENOISER, novelty=True),
     TableEncoder(),
+    MaskedAE(max_iter=3),
+    AutoencoderImputer(MaskedAE(4, hidden_layer_sizes=(8,), max_iter=2, early_stopping=False)),
 ]
 FURTHER_CHECKS = [
     checks.check_param_validation,

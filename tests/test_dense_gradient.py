@@ -19,6 +19,7 @@ from skae import (
     GaussianCode,
     GaussianNoise,
     LaplaceCode,
+    MaskedAE,
     Masking,
     Mixed,
 )
@@ -160,6 +161,16 @@ def test_penalties_of_the_code(example, penalties, init, weighted, n_models):
     _assert_same(*_models_and_batches(estimator, example, n_models, weighted=weighted))
 
 
+@SIDE_BY_SIDE
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
+@pytest.mark.parametrize("name", ["gaussian", "gaussian-shared", "gaussian-columns", "mixed", "mixed-columns"])
+def test_what_a_guess_leaves_over(name, weighted, gaps, n_models):
+    example = COVERED[name]
+    estimator = MaskedAE(4, hidden_layer_sizes=(7,), likelihood=clone(example.part))
+    _assert_same(*_models_and_batches(estimator, example, n_models, gaps, weighted))
+
+
 class _PenalisedVAE(VAE):
     def _penalty_parts(self):
         return [Anchor(0.5), GaussianCode(0.2)]
@@ -204,6 +215,7 @@ TRAINED = {
     "silu": AutoencoderTransformer(2, activation="silu", penalties=[PENALTIES["laplace"]]),
     "denoising": DenoisingAE(2, corruption=GaussianNoise((0.1, 0.5)), conditioning="noise_level"),
     "vae": VAE(2, kl_warm_up=0.5),
+    "masked": MaskedAE(2),
 }
 
 

@@ -33,7 +33,8 @@ def test_precision_in_is_precision_out(estimator, dtype):
     # Codes that are integers stay so.
     is_kept = bool(get_tags(ae).transformer_tags.preserves_dtype)
     assert ae.transform(X).dtype == (expected if is_kept else {"VQVAE": np.int64}.get(type(ae).__name__, np.uint8))
-    assert ae.inverse_transform(ae.transform(X)).dtype == (expected if is_kept else np.float64)
+    if hasattr(ae, "inverse_transform"):
+        assert ae.inverse_transform(ae.transform(X)).dtype == (expected if is_kept else np.float64)
     assert ae.score_samples(X).dtype == np.float64 and isinstance(ae.score(X), float)
     # RBM's free energies have no common zero: its score is the pseudo-likelihood.
     if not isinstance(ae, RBM):

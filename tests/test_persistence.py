@@ -50,8 +50,9 @@ def test_round_trips_keep_every_bit(estimator, way, nothing_global_changed):
     for rows in (X, X.astype(np.float32)):
         for method in ("transform", "reconstruct", "score_samples"):
             np.testing.assert_array_equal(getattr(ae, method)(rows), getattr(other, method)(rows))
-    codes = ae.transform(X)
-    np.testing.assert_array_equal(ae.inverse_transform(codes), other.inverse_transform(codes))
+    if hasattr(ae, "inverse_transform"):
+        codes = ae.transform(X)
+        np.testing.assert_array_equal(ae.inverse_transform(codes), other.inverse_transform(codes))
     assert other.loss_curve_ == ae.loss_curve_ and other.n_iter_ == ae.n_iter_
     # It goes on from there as the original does without its optimizer.
     assert np.isfinite(other.partial_fit(X).transform(X)).all()

@@ -7,17 +7,26 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.conditional_gaussian import estimate
 from skae.model.corruptions import Masking
 from skae.model.masked import MaskedModel
+from skae.model.pca_start import silence
 from skae.training.optimizers import OPTIMIZERS, AdamW, Optimizer
 
 # Rows that the start is estimated from: more would hardly move it.
 START_ROWS = 10_000
 # Parts of a row that are hidden in turn to score it.
 N_TURNS = 8
+
+
+def _codes_are_rows(estimator) -> bool:
+    raise AttributeError(
+        f"The code of {type(estimator).__name__} holds what the network adds to a guess that is made of the row, so a "
+        "code alone is no row. Use reconstruct, or another autoencoder to decode codes."
+    )
 
 
 class MaskedAE(BaseAutoencoder):
@@ -127,7 +136,13 @@ class MaskedAE(BaseAutoencoder):
         return AdamW(weight_decay=0.1) if self.optimizer == "auto" else self.optimizer
 
     def _corruption_part(self):
-        return Masking(self.share, fill="mean")
+        bounds = tuple(self.share) if isinstance(self.share, tuple | list) else (self.share, self.share)
+        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= 1 or bounds[1] == 0:
+            raise ValueError(
+                f"MaskedAE(share={self.share!r}): use a number in (0, 1], or a pair (low, high) with 0 <= low <= high "
+                "<= 1, of which high is not 0, as something must be hidden to be learnt."
+            )
+        return Masking(bounds, fill="mean")
 
     def _build_model(self, fitting, columns, n_components):
         return MaskedModel(
@@ -148,6 +163,8 @@ class MaskedAE(BaseAutoencoder):
         moments = estimate(rows, known, raw.take_weight(order))
         numbers = torch.where(known > 0, rows / model.column_unit.double(), torch.nan)[:, model.is_number]
         model.set_start(*moments, _quantiles(numbers.numpy(), model.knots.shape[1]))
+        with torch.no_grad():
+            silence(model.decoder, 0, model.n_features)
 
     def _after_fit(self, raw):
         model, units = self.model_, self.model_.scaling.units(torch.zeros(0, dtype=torch.float64))
@@ -188,6 +205,7 @@ class MaskedAE(BaseAutoencoder):
         """
         return super().reconstruct(X)
 
+    @available_if(_codes_are_rows)
     def inverse_transform(self, X):
         """Not available: a code holds what the network adds to the guess, not the row.
 
@@ -198,13 +216,9 @@ class MaskedAE(BaseAutoencoder):
 
         Raises
         ------
-        ValueError
+        AttributeError
             Always.
         """
-        raise ValueError(
-            "The code of MaskedAE holds what the network adds to a guess that is made of the row, so a code alone is "
-            "no row. Use reconstruct, or another autoencoder to decode codes."
-        )
 
 
 def _quantiles(numbers: np.ndarray, n_knots: int) -> torch.Tensor:

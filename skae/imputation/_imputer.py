@@ -15,7 +15,7 @@ from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._masked import MaskedAE
 from skae.imputation._calibration import Calibration, classes_of
 from skae.imputation._member import Member
-from skae.imputation._table import Table, fill_table, where_missing, without_markers
+from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.mixed import Mixed
 from skae.tables._encoder import TableEncoder
@@ -81,6 +81,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         By column, how far off answers were for observed cells of rows that were held out, which
         were hidden: root of the mean squared error in the column's units, or the share of wrong
         categories. NaN where there was none to hide.
+    n_iter_ : int
+        How often autoencoders that are not told what is missing were asked about training rows; 1
+        for others.
     table_encoder_ : TableEncoder
         Makes numbers of the table.
     n_features_in_ : int
@@ -231,6 +234,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self._calibration_ = Calibration(self.members_, held_out, Z, group, self._is_number_, random_state)
         self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
         self.estimators_ = [member.autoencoder for member in self.members_]
+        self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.holdout_error_ = (np.full(self.n_features_in_, np.nan) for _ in range(2))
         told = np.unique(self._column_)
         error = np.sqrt(self._calibration_.squared_error) * self._scale_[np.unique(group, return_index=True)[1]]
@@ -310,15 +314,19 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         list of DataFrame or ndarray of shape (n_samples, n_features_out)
             Tables as `transform` returns them.
         """
+        n_imputations = self.n_imputations if n_imputations is None else n_imputations
+        if not isinstance(n_imputations, Integral) or n_imputations < 1:
+            raise ValueError(f"n_imputations={n_imputations!r}: use an integer of 1 or more.")
         table, Z, missing = self._rows(X)
         random_state = check_random_state(random_state)
         rows = np.flatnonzero(np.isnan(Z).any(1))
         gappy = Z[rows]
-        parts = [member.fill(gappy) for member in self.members_]
+        parts = [member.fill(gappy) for member in self.members_] if len(rows) else []
         tables = []
-        for _ in range(self.n_imputations if n_imputations is None else n_imputations):
+        for _ in range(n_imputations):
             filled = Z.copy()
-            filled[rows] = self._drawn(gappy, parts, random_state)
+            if len(rows):
+                filled[rows] = self._drawn(gappy, parts, random_state)
             tables.append(self._output(table, missing, filled))
         return tables
 
@@ -338,7 +346,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             Observed cells hold their value in both; missing categories and booleans the most
             probable one in both (`imputation_std` has the probability that it is wrong).
         """
-        if not 0 < coverage < 1:
+        if isinstance(coverage, str) or not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
         table, Z, missing = self._rows(X)
         expected, deviation = self._expected(Z), self._deviation(Z)
@@ -468,14 +476,16 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _checked(self, X, *, reset: bool) -> Table:
         """X as a frame or an array, with NaN or None where a value is missing."""
-        if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            X = X if hasattr(X, "iloc") else X.to_pandas()
-        else:
-            X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
-            if X.dtype.kind in "iub" or (X.dtype.kind == "f" and X.dtype not in (np.float32, np.float64)):
-                X = X.astype(np.float64)
-        return without_markers(X, self.missing_values)
+        table = as_table(X, self)
+        validate_data(self, X if hasattr(X, "columns") else table, reset=reset, skip_check_array=True)
+        if reset:
+            self._saw_frame_ = is_frame(table)
+        elif is_frame(table) and not self._saw_frame_:
+            # A fit to an array knows of no names that a frame could have.
+            table = table.to_numpy()
+        if not is_frame(table) and table.dtype.kind in "iubf" and table.dtype not in (np.float32, np.float64):
+            table = table.astype(np.float64)
+        return without_markers(table, self.missing_values)
 
     def _standardised(self, Z: np.ndarray) -> np.ndarray:
         return (Z[:, self._used_] - self._location_) / self._scale_

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_array
 
 # A pandas frame or an array.
 Table = Any
@@ -29,11 +31,22 @@ def where_missing(table: Table) -> np.ndarray:
 
 def without_markers(table: Table, marker) -> Table:
     """The table with a missing value wherever the marker stands."""
-    if marker is None or _is_nan(marker):
+    import pandas as pd
+
+    if pd.isna(marker):
         return table
     if is_frame(table):
-        return table.mask(table == marker)
+        marked = np.column_stack([_equal(table.iloc[:, index], marker) for index in range(table.shape[1])])
+        if not marked.any():
+            return table
+        table = table.copy()
+        for index in np.flatnonzero(marked.any(0)):
+            column = table.iloc[:, index]
+            table.isetitem(index, column.mask(marked[:, index]))
+        return table
     marked = np.asarray(table == marker)
+    if table.dtype.kind == "O":
+        marked &= ~_booleans(table)
     if not marked.any():
         return table
     table = table.astype(object) if table.dtype.kind in "OSU" else table.copy()
@@ -41,10 +54,39 @@ def without_markers(table: Table, marker) -> Table:
     return table
 
 
-def _is_nan(marker) -> bool:
-    import pandas as pd
+def _equal(column, marker) -> np.ndarray:
+    """Where a column of a frame holds the marker; a boolean is no number."""
+    from pandas.api import types
 
-    return bool(pd.isna(marker))
+    values = column.to_numpy(dtype=object, na_value=None)
+    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+        return values == marker if isinstance(marker, Real) else np.zeros(len(values), dtype=bool)
+    return (values == marker) & ~_booleans(values)
+
+
+def _booleans(values: np.ndarray) -> np.ndarray:
+    """Where an array of objects holds booleans."""
+    return np.vectorize(lambda value: isinstance(value, bool | np.bool_), otypes=[bool])(values)
+
+
+def as_table(X, estimator) -> Table:
+    """X as a frame of pandas or an array of two dimensions, whose values are yet to be checked."""
+    if hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if not hasattr(X, "iloc") or X.ndim != 2:
+        options: dict = {"dtype": None, "ensure_all_finite": False, "estimator": estimator, "input_name": "X"}
+        if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
+            # Numbers beside strings would become strings.
+            numbers = check_array(X, **options)
+            options["dtype"] = None if numbers.dtype.kind in "fiubc" else object
+        return check_array(X, **options)
+    for axis, unit in enumerate(("sample", "feature")):
+        if X.shape[axis] == 0:
+            raise ValueError(
+                f"Found array with 0 {unit}(s) (shape={X.shape}) while a minimum of 1 is required by "
+                f"{type(estimator).__name__}."
+            )
+    return X
 
 
 def fill_table(

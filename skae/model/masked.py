@@ -51,8 +51,8 @@ class MaskedStep(Step):
         """One where the entry was hidden from the network alone: these are in the loss."""
         if self.corrupted.changed is None:
             return self.observed
-        observed = 1.0 if self.observed is None else self.observed
-        return self.corrupted.changed * observed
+        changed = self.corrupted.changed.to(self.input.dtype)
+        return changed if self.observed is None else changed * self.observed
 
     @cached_property
     def guess(self) -> tuple[Tensor, Tensor]:

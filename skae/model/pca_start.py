@@ -80,7 +80,7 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
         decoder.in_scale.copy_(1 / (unit**2 + VARIANCE_FLOOR).sqrt() if not model.posterior.variational else 1.0)
         decoder.out_scale.copy_(slope * left.clamp_min(1e-6 * float(left.max())).sqrt())
         if decoder.network is not None:
-            _silence(decoder.network, 0, p)
+            silence(decoder.network, 0, p)
 
 
 def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -119,11 +119,11 @@ def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_varianc
     encoder.out_scale[:d] = torch.where(unit > 0, unit, torch.ones_like(unit)).to(encoder.out_scale.dtype)
     if encoder.network is not None:
         # Components beyond the rank of the data have no axis to start from: theirs starts at random.
-        _silence(encoder.network, 0, rank)
-        _silence(encoder.network, d, encoder.linear.bias.numel())
+        silence(encoder.network, 0, rank)
+        silence(encoder.network, d, encoder.linear.bias.numel())
 
 
-def _silence(network: torch.nn.Module, first: int, last: int) -> None:
+def silence(network: torch.nn.Module, first: int, last: int) -> None:
     """Let the outputs of the network from `first` to `last` start at zero."""
     layers = getattr(network, "layers", None)
     if layers is not None:
