@@ -2,6 +2,7 @@
 
 from skae.inspection._decoding import analogy, decode_grid, interpolate
 from skae.inspection._filters import FiltersDisplay
+from skae.inspection._imputation import ImputationDisplay
 from skae.inspection._jacobian import jacobian, tangents
 from skae.inspection._jacobian_spectrum import JacobianSpectrumDisplay
 from skae.inspection._latent_space import LatentSpaceDisplay
@@ -14,6 +15,7 @@ from skae.inspection._reconstruction import ReconstructionDisplay
 
 __all__ = [
     "FiltersDisplay",
+    "ImputationDisplay",
     "JacobianSpectrumDisplay",
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",
