@@ -24,6 +24,7 @@ from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
 from skae.model.divergences import MaximumMeanDiscrepancy, TotalCorrelation
 from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
+from skae.model.missingness import SelfMasking
 from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
 from skae.model.networks import DenseNetwork
@@ -73,6 +74,7 @@ __all__ = [
     "RBM",
     "SGD",
     "SaltAndPepper",
+    "SelfMasking",
     "SemanticHashing",
     "SparseAE",
     "StackedAE",

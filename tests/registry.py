@@ -191,6 +191,7 @@ ESTIMATORS = {
     "SemanticHashing": SemanticHashing(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE": VAE(2, hidden_layer_sizes=(8,), **SMALL),
     "VAE-vamp": VAE(2, hidden_layer_sizes=(8,), prior=VampPrior(5), **SMALL),
+    "VAE-missingness": VAE(2, hidden_layer_sizes=(8,), missingness="self_masking", n_importance_samples=2, **SMALL),
     "StackedAE": StackedAE(2, hidden_layer_sizes=(8,), pretraining_iter=1, **SMALL),
     "RBM": RBM(2, **SMALL),
     "VQVAE": VQVAE(2, n_codes=8, hidden_layer_sizes=(8,), **SMALL),

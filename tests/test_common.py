@@ -48,6 +48,7 @@ ESTIMATORS = [
     ConvAE(max_iter=3),
     VAE(max_iter=3),
     VAE(prior="vamp", max_iter=3),
+    VAE(missingness="self_masking", n_importance_samples=3, max_iter=3),
     AdversarialAE(max_iter=3),
     RBM(max_iter=3),
     RBM(visible="gaussian", hidden="gaussian", persistent=True, max_iter=3),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
+import numpy as np
 import torch
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
+from skae.model.bits import EncoderNetwork
+from skae.model.completion import expected_rows, resampled_rows
+from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
 from skae.model.posteriors import DiagonalGaussian
+from skae.training.batches import RawRows
 from skae.training.device import new_generator
 
 
@@ -40,6 +45,14 @@ class VAE(BaseAutoencoder):
         p(z). "vamp" learns a mixture of posteriors of pseudo-inputs [4]_, which fits the codes
         better and helps against collapse. A prior needs a density here: "uniform", "swiss_roll" and
         functions have none.
+    missingness : {"self_masking", "self_masking_known"}, Missingness or None, default=None
+        Why entries are missing. None takes it that their own values have nothing to do with it.
+        "self_masking" learns how likely an entry is missing given its value [7]_, and
+        "self_masking_known" knows that high values are; `SelfMasking` for low ones. The encoder
+        then sees which entries are missing, and with ``hidden_layer_sizes="auto"`` the decoder is
+        linear. Held-out rows tell little of values that none of them shows, so ``early_stopping=False``
+        is as good and faster; a few importance samples help a little. It does not go with
+        ``prior="vamp"``.
     penalties : list of Penalty, default=()
         Penalties beside the bound: `TotalCorrelation` [5]_, `MaximumMeanDiscrepancy`, or your own.
     {max_iter ... verbose}
@@ -67,6 +80,10 @@ class VAE(BaseAutoencoder):
     .. [4] Tomczak and Welling, "VAE with a VampPrior", AISTATS 2018.
     .. [5] Chen et al., "Isolating sources of disentanglement in variational autoencoders", NeurIPS
        2018.
+    .. [6] Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
+       sets", ICML 2019.
+    .. [7] Ipsen, Mattei and Frellsen, "not-MIWAE: deep generative modelling with missing not at
+       random data", ICLR 2021.
 
     Examples
     --------
@@ -79,6 +96,14 @@ class VAE(BaseAutoencoder):
     >>> mean, scale = vae.posterior(X)
     >>> mean.shape, scale.shape
     ((1797, 5), (1797, 5))
+
+    Rows with gaps are filled by their expectation given what is there:
+
+    >>> import numpy as np
+    >>> X[0, 20] = np.nan
+    >>> filled = vae.complete(X, n_samples=100, random_state=0)
+    >>> bool(np.isnan(filled).any()), filled.shape
+    (False, (1797, 64))
     """
 
     _parameter_constraints = {
@@ -86,6 +111,7 @@ class VAE(BaseAutoencoder):
         "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "penalties": ["array-like"],
     }
 
@@ -104,6 +130,7 @@ class VAE(BaseAutoencoder):
         free_bits=0.0,
         n_importance_samples=1,
         prior="normal",
+        missingness=None,
         penalties=(),
         max_iter="auto",
         batch_size="auto",
@@ -118,13 +145,29 @@ class VAE(BaseAutoencoder):
         self._set_parameters(locals())
 
     def _posterior(self):
-        return DiagonalGaussian(
-            self.beta,
-            kl_warm_up=self.kl_warm_up,
-            free_bits=self.free_bits,
-            n_importance_samples=self.n_importance_samples,
-            prior=self.prior,
-        )
+        options = {
+            "kl_warm_up": self.kl_warm_up,
+            "free_bits": self.free_bits,
+            "n_importance_samples": self.n_importance_samples,
+            "prior": self.prior,
+        }
+        if self.missingness is None:
+            return DiagonalGaussian(self.beta, **options)
+        return NotAtRandom(self.beta, **options, missingness=as_missingness(self.missingness))
+
+    def _conditioning(self):
+        return None if self.missingness is None else "mask"
+
+    def _dense_network(self, hidden_layer_sizes, activation):
+        if self.missingness is None or not isinstance(self.hidden_layer_sizes, str):
+            return super()._dense_network(hidden_layer_sizes, activation)
+        return EncoderNetwork(hidden_layer_sizes, activation)
+
+    def _start_model(self, model, raw, fitting):
+        super()._start_model(model, raw, fitting)
+        if self.missingness is not None:
+            gaps = sum(torch.isnan(rows).sum(0) for rows, _ in raw.chunks())
+            model.code_module.missingness.has_gaps.copy_(gaps > 0)
 
     def posterior(self, X):
         """Mean and standard deviation of q(z | x).
@@ -155,7 +198,7 @@ class VAE(BaseAutoencoder):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; entries that are NaN do not count.
+            Rows; entries that are NaN do not count, nor does why they are missing.
         n_samples : int, default=64
             K.
         random_state : int, RandomState instance or None, default=0
@@ -182,6 +225,104 @@ class VAE(BaseAutoencoder):
 
         # A few rows at a time, so that their draws share a chunk.
         return self._scores(X, bound, min(n_samples, 16))
+
+    def complete(self, X, *, n_samples=1000, random_state=None):
+        r"""Fill the gaps of X by their expectation given the observed entries.
+
+        E[x_m | x_o] by self-normalised importance sampling, equations 11 and 12 of [6]_: with draws
+        z of the posterior, and some of the prior,
+
+        .. math:: \sum_l w_l\, E[x_m \mid z_l], \quad
+            w_l \propto \frac{p(x_o \mid z_l)\, p(z_l)}{q(z_l \mid x_o)}, \quad \sum_l w_l = 1
+
+        so that the encoder decides only how fast this converges. With `missingness` the missing
+        entries are drawn as well, and the weights hold :math:`p(s \mid x_o, x_{m,l})` [7]_. A row
+        that is entirely missing gets the prior's expectation. All rows share the draws of the
+        noise, so that what a row gets does not depend on the others.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; NaN marks what is to be filled.
+        n_samples : int, default=1000
+            Draws of the code for each row. So many rows are decoded at once.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the noise.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_features)
+            A copy of X in its units and its dtype (float64 for integers), whose observed entries
+            are as they were. With likelihood="mixed" a table like that of fit, in which a missing
+            category is the most likely one.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        rows, generator = self._dense_copy(X), self._generator(random_state)
+        for index, step in self._steps_of_gaps(rows, n_samples):
+            self._fill(rows, index, expected_rows(step, n_samples, generator))
+        return self._completed_table(rows, X)
+
+    def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None):
+        """Fill the gaps of X by draws given the observed entries, for multiple imputation.
+
+        Sampling-importance-resampling, section 3.2 of [6]_: of `n_samples` draws of the code, one is
+        drawn by the weights of `complete`, and the missing entries by p(x_m | z). Rows are drawn
+        independently.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features)
+            Rows; NaN marks what is to be filled.
+        n_completions : int, default=1
+            How many tables to make.
+        n_samples : int, default=1000
+            Draws of the code for each row, of which those that are kept are drawn with replacement.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape (n_completions, n_rows, n_features), or list of tables
+            Copies of X in its units and its dtype, whose observed entries are as they were. With
+            likelihood="mixed" a list of tables like that of fit.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_completions, "n_completions", Integral, min_val=1)
+        rows, generator = self._dense_copy(X), self._generator(random_state)
+        made = np.repeat(rows[None], n_completions, axis=0)
+        for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
+            self._fill(made, index, resampled_rows(step, n_samples, n_completions, generator))
+        if "table_encoder_" in vars(self):
+            return [self._completed_table(rows, X) for rows in made]
+        return made
+
+    def _completed_table(self, rows, X):
+        table = self._as_table(rows, X)
+        # Rare categories, which the encoder puts together, stay what they are.
+        return table.where(X.isna(), X) if hasattr(table, "iloc") and hasattr(X, "isna") else table
+
+    def _dense_copy(self, X) -> np.ndarray:
+        check_is_fitted(self)
+        return RawRows(self._validate(X, reset=False)).take(slice(None)).numpy().copy()
+
+    def _generator(self, random_state) -> torch.Generator:
+        return new_generator(self.model_.reference.device, check_random_state(random_state))
+
+    def _steps_of_gaps(self, X, n_copies):
+        """Indices of rows with gaps, and their step, in single precision: noise is a larger error than rounding."""
+        model = self.model_
+        widest = max([model.n_features, *(len(each) for each in model.decoder.parameters() if each.ndim)])
+        size, gappy = max(1, CHUNK_ELEMENTS // (n_copies * widest)), np.flatnonzero(np.isnan(X).any(axis=1))
+        with torch.inference_mode():
+            for start in range(0, len(gappy), size):
+                index = gappy[start : start + size]
+                prepared = model.prepare_for_training(torch.from_numpy(X[index]))
+                yield index, model.step(*(each.to(model.reference.device) for each in prepared))
+
+    def _fill(self, tables, index, rows) -> None:
+        """Write rows in the units of the likelihood to the gaps of one table, or of one each."""
+        rows, before = self.model_.scaling.from_target(rows.cpu().double()).numpy(), tables[..., index, :]
+        tables[..., index, :] = np.where(np.isnan(before), rows, before)
 
     def sample(self, n_samples=1, *, random_state=None, return_mean=False):
         """Draw rows from the model.
