@@ -20,7 +20,7 @@ COVERAGE = 0.9
 N_TREES, MANY_TREES = 30, 100
 SMALL_TABLE = (2000, 20)
 # Options of skae's imputer that turn on its model of why cells are missing.
-MISSINGNESS_MODEL: dict[str, object] = {}
+MISSINGNESS_MODEL: dict[str, object] = {"missingness": "self_masking_known"}
 # An interval may end at the value itself, as in a constant column.
 TOLERANCE = 1e-6
 

@@ -785,3 +785,33 @@ def test_arguments_out_of_range(of_good):
 def test_before_fit(method):
     with pytest.raises(NotFittedError, match="is not fitted yet"):
         getattr(clone(CHEAP), method)(*[] if method == "get_feature_names_out" else [GOOD])
+
+
+# Missing because of what would be there ---------------------------------------------------------
+
+
+def test_self_masking_fills_values_beyond_those_that_were_seen():
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((600, 1))
+    X = 0.9 * Z + 0.4 * rng.standard_normal((600, 4))
+    missing = (X > 0) & (np.arange(4) < 2)
+    gappy = np.where(missing, np.nan, X)
+
+    def error(filled):
+        return np.sqrt(np.mean((filled - X)[missing] ** 2))
+
+    imputer = AutoencoderImputer(missingness="self_masking_known", random_state=0).fit(gappy)
+    filled = imputer.transform(gappy)
+    assert np.array_equal(filled[~missing], X[~missing])
+    assert error(filled) < 2 / 3 * error(np.broadcast_to(np.nanmean(gappy, 0), X.shape))
+    assert (imputer.share_ == 1).all()
+    low, high = imputer.interval(gappy)
+    assert ((low <= filled) & (filled <= high))[missing].mean() > 0.95
+    first, second = imputer.sample(gappy, 2, random_state=0)
+    assert not np.allclose(first[missing], second[missing])
+    assert (imputer.imputation_std(gappy)[missing] > 0).all()
+
+
+def test_missingness_needs_an_autoencoder_that_learns_it():
+    with pytest.raises(ValueError, match="missingness='self_masking' needs an autoencoder that can learn it"):
+        AutoencoderImputer(AutoencoderTransformer(2), missingness="self_masking").fit([[1.0, 2.0], [np.nan, 1.0]])

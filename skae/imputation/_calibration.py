@@ -44,6 +44,9 @@ class Calibration:
         Which column of the table a column of the matrix belongs to.
     is_number : ndarray of bool, of shape (n_columns,)
     random_state : RandomState
+    follows : bool
+        Whether the autoencoder is followed all the way, as where observed entries are not like the
+        missing ones.
 
     Attributes
     ----------
@@ -64,6 +67,7 @@ class Calibration:
         group: np.ndarray,
         is_number: np.ndarray,
         random_state,
+        follows: bool = False,
     ):
         self.group, self.is_number, self.n_members = group, is_number, len(members)
         told = [_told(member, Z[rows], group, random_state) for member, rows in zip(members, held_out, strict=True)]
@@ -75,6 +79,8 @@ class Calibration:
         along, size = self._pooled(error * added), self._pooled(added**2)
         one = np.clip(along / np.maximum(size, 1e-300), 0, 1)
         self.share = np.clip(along / np.maximum(size * (1 - between), 1e-300), 0, 1)
+        if follows:
+            one = self.share = np.ones(Z.shape[1])
         residual = error - one * added
         self._learn_quantiles(residual, deviation, hidden, one**2 * between * added**2)
         self._learn_errors(truth, residual, guess + one * added, hidden)

@@ -13,10 +13,12 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._masked import MaskedAE
+from skae.autoencoders._vae import VAE
 from skae.imputation._calibration import Calibration, classes_of
 from skae.imputation._member import Member
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
+from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
 from skae.tables._encoder import TableEncoder
 from skae.training.optimizers import AdamW
@@ -29,6 +31,8 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
 # wide tables, whose rows teach more, and within bounds.
 FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
+# Draws of a model of missingness that an interval is made of.
+N_DRAWS = 200
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -48,6 +52,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         many times), up to a million of a large table. `VAE` fills by
         importance sampling [1]_. One that is not told what is missing (`AutoencoderTransformer`)
         gets its own answer back until it no longer changes.
+    missingness : {"self_masking", "self_masking_known"}, Missingness or None, default=None
+        Why cells are missing. None takes it that what they would hold has nothing to do with it,
+        given the rest of the row. With "self_masking_known" high values of a column are more likely
+        to be missing, and `SelfMasking` says where it is the low ones; with "self_masking" it is
+        learnt which, and may be learnt wrong. The autoencoder is then a `VAE` with that model [3]_,
+        whose answers are taken as they are: observed cells cannot tell how far to follow them.
     missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
         What stands for a missing value, beside NaN, None and NA, which always do.
     n_imputations : int, default=1
@@ -101,14 +111,17 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     The answer is the conditional mean of a number and the most probable category. It is less
     scattered than the data: for variances, correlations and standard errors use `sample`.
     A row without any value gets the columns' means and most frequent categories.
-    Training rows should be rows like those to come: it is assumed that whether a cell is missing
-    does not depend on what it would hold, given the rest of the row.
+    Training rows should be rows like those to come. Unless `missingness` says otherwise, it is
+    assumed that whether a cell is missing does not depend on what it would hold, given the rest of
+    the row.
 
     References
     ----------
     .. [1] Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
        sets", ICML 2019.
     .. [2] Rubin, "Multiple imputation for nonresponse in surveys", 1987.
+    .. [3] Ipsen, Mattei and Frellsen, "not-MIWAE: deep generative modelling with missing not at
+       random data", ICLR 2021.
 
     Examples
     --------
@@ -129,6 +142,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "autoencoder": [HasMethods(["fit", "reconstruct"]), None],
+        "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "missing_values": [MissingValues()],
         "n_imputations": [Interval(Integral, 1, None, closed="left")],
         "add_indicator": ["boolean"],
@@ -145,6 +159,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self,
         autoencoder=None,
         *,
+        missingness=None,
         missing_values=np.nan,
         n_imputations=1,
         add_indicator=False,
@@ -157,6 +172,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         random_state=None,
     ):
         self.autoencoder = autoencoder
+        self.missingness = missingness
         self.missing_values = missing_values
         self.n_imputations = n_imputations
         self.add_indicator = add_indicator
@@ -224,14 +240,17 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     def _learn(self, Z: np.ndarray, random_state) -> None:
         # Indices without gaps, as columns that are empty are left out.
         _, group = np.unique(self._column_, return_inverse=True)
-        parts = _parts(len(Z), self._n_members(len(Z)), random_state)
         autoencoder = self._autoencoder(len(Z))
+        n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
+        parts = _parts(len(Z), n_members, random_state)
         self.members_ = [
             Member(autoencoder, Z[training], max_iter=self.max_iter, tol=self.tol, random_state=random_state)
             for training, _ in parts
         ]
         held_out = [rows for _, rows in parts]
-        self._calibration_ = Calibration(self.members_, held_out, Z, group, self._is_number_, random_state)
+        self._calibration_ = Calibration(
+            self.members_, held_out, Z, group, self._is_number_, random_state, follows=self._explains(autoencoder)
+        )
         self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
@@ -247,10 +266,25 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             return N_MEMBERS if n_rows < FEW_ROWS else 1
         return int(self.n_estimators)
 
+    @staticmethod
+    def _explains(autoencoder) -> bool:
+        """Whether an autoencoder has a model of why cells are missing."""
+        return autoencoder.get_params().get("missingness") is not None
+
     def _autoencoder(self, n_rows: int):
         """The autoencoder asked for, or the default one, which scores each group of columns by its own likelihood."""
         autoencoder = self.autoencoder
-        if autoencoder is None:
+        if self.missingness is not None:
+            if autoencoder is None:
+                epochs = max(1, min(VISITS_A_ROW, MANY_VISITS // n_rows))
+                autoencoder = VAE(n_importance_samples=5, early_stopping=False, max_iter=epochs)
+            if "missingness" not in autoencoder.get_params():
+                raise ValueError(
+                    f"missingness={self.missingness!r} needs an autoencoder that can learn it: autoencoder=None or a "
+                    f"VAE, not {type(autoencoder).__name__}."
+                )
+            autoencoder = _with(autoencoder, missingness=self.missingness)
+        elif autoencoder is None:
             visits, batch_size = FEW_VISITS, BATCH_SIZE
             if n_rows >= FEW_ROWS:
                 batch_size = LARGE_BATCH_SIZE
@@ -321,12 +355,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         random_state = check_random_state(random_state)
         rows = np.flatnonzero(np.isnan(Z).any(1))
         gappy = Z[rows]
-        parts = [member.fill(gappy) for member in self.members_] if len(rows) else []
         tables = []
-        for _ in range(n_imputations):
+        for drawn in self._draws(gappy, int(n_imputations), random_state):
             filled = Z.copy()
-            if len(rows):
-                filled[rows] = self._drawn(gappy, parts, random_state)
+            filled[rows] = drawn
             tables.append(self._output(table, missing, filled))
         return tables
 
@@ -349,13 +381,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if isinstance(coverage, str) or not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
         table, Z, missing = self._rows(X)
-        expected, deviation = self._expected(Z), self._deviation(Z)
+        expected = self._expected(Z)
+        cells = np.nonzero(np.isnan(Z) & self._is_number_)
         made = []
-        for level in ((1 - coverage) / 2, (1 + coverage) / 2):
+        for quantiles in self._quantiles(Z, expected, cells, [(1 - coverage) / 2, (1 + coverage) / 2]):
             bound = expected.copy()
-            rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
-            quantile = self._calibration_.at(np.full(len(rows), level), columns)
-            bound[rows, columns] += quantile * deviation[rows, columns]
+            bound[cells] = quantiles
             made.append(self._output(table, missing, bound))
         return tuple(made)
 
@@ -374,16 +405,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             missing category or boolean is another one than the guess; 0 where X is observed.
         """
         _, Z, missing = self._rows(X)
-        deviation, expected = self._deviation(Z), self._expected(Z)
-        levels = np.linspace(0.005, 0.995, 199)
-        out = np.zeros(missing.shape)
+        expected, out = self._expected(Z), np.zeros(missing.shape)
+        rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
+        spread = np.std(self._quantiles(Z, expected, (rows, columns), np.linspace(0.005, 0.995, 199)), axis=0)
+        out[rows, self._column_[columns]] = spread * self._scale_[columns]
         for index in np.unique(self._column_):
             columns = np.flatnonzero(self._column_ == index)
             gaps = missing[:, index]
-            if self._is_number_[columns[0]]:
-                spread = np.std(self._calibration_.at(levels, np.full(len(levels), columns[0])))
-                out[gaps, index] = deviation[gaps, columns[0]] * spread * self._scale_[columns[0]]
-            else:
+            if not self._is_number_[columns[0]]:
                 out[gaps, index] = 1 - _probabilities(expected[gaps][:, columns]).max(1, initial=0)
         return out
 
@@ -450,6 +479,25 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if len(rows):
             deviation[rows] = np.mean([member.linear(Z[rows])[1] for member in self.members_], axis=0)
         return deviation
+
+    def _quantiles(self, Z: np.ndarray, expected: np.ndarray, cells: tuple, levels) -> np.ndarray:
+        """Of missing numbers at several levels, of shape (n_levels, n_cells)."""
+        rows, columns = cells
+        if self._explains(self.estimators_[0]):
+            drawn = self.estimators_[0].sample_completions(Z, N_DRAWS, random_state=0)
+            return np.quantile(drawn[:, rows, columns], levels, axis=0)
+        deviation = self._deviation(Z)[cells]
+        of_level = [self._calibration_.at(np.full(len(rows), level), columns) for level in levels]
+        return expected[cells] + np.array(of_level) * deviation
+
+    def _draws(self, gappy: np.ndarray, n_draws: int, random_state) -> list[np.ndarray]:
+        """Draws of the gaps of rows that have some."""
+        if len(gappy) == 0:
+            return [gappy] * n_draws
+        if self._explains(self.estimators_[0]):
+            return list(self.estimators_[0].sample_completions(gappy, n_draws, random_state=random_state))
+        parts = [member.fill(gappy) for member in self.members_]
+        return [self._drawn(gappy, parts, random_state) for _ in range(n_draws)]
 
     def _drawn(self, gappy: np.ndarray, parts: list, random_state) -> np.ndarray:
         """A draw of the gaps of these rows."""

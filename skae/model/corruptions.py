@@ -147,7 +147,7 @@ class Masking(Corruption):
         low, high = self.bounds
         if not 0 <= low <= high <= 1:
             raise ValueError(
-                f"Masking(share={self.share!r}): use a number in [0, 1], or a pair (low, high) with low <= high."
+                f"Masking(share={self.share!r}): the share must be in [0, 1], or a pair (low, high) with low <= high."
             )
         if isinstance(self.fill, str) and self.fill != "mean":
             raise ValueError(f"Masking(fill={self.fill!r}): use a number or 'mean'.")
