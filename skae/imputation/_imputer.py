@@ -15,6 +15,7 @@ from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._masked import MaskedAE
 from skae.autoencoders._vae import VAE
 from skae.imputation._calibration import Calibration, classes_of
+from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
@@ -248,6 +249,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             for training, _ in parts
         ]
         held_out = [rows for _, rows in parts]
+        # Rows without gaps that would tell about as much.
+        self._n_eff_ = len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
             self.members_, held_out, Z, group, self._is_number_, random_state, follows=self._explains(autoencoder)
         )
@@ -500,17 +503,16 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return [self._drawn(gappy, parts, random_state) for _ in range(n_draws)]
 
     def _drawn(self, gappy: np.ndarray, parts: list, random_state) -> np.ndarray:
-        """A draw of the gaps of these rows."""
-        answers = np.stack([self._calibration_.combine(*_ends(part)) for part in parts])
-        mean = answers.mean(0)
-        if len(answers) > 1:
-            # The jackknife: members without a Kth of the rows differ by less than estimates do, and so much less.
-            weight = random_state.standard_normal(len(answers)) * np.sqrt((len(answers) - 1) / len(answers))
-            mean = mean + np.tensordot(weight, answers - mean, 1)
-        mean = self._marginals(gappy, mean)
-        deviation = np.mean([part[1] for part in parts], axis=0)
-        member = self.members_[random_state.randint(len(self.members_))]
-        level = norm.cdf(member.linear.draw(gappy, random_state))
+        """A draw of the gaps of these rows, by a draw of the model."""
+        weights = jackknife_weights(len(parts), random_state)
+        linear = drawn_guess([member.linear for member in self.members_], weights, self._n_eff_, random_state)
+        guess, deviation = linear(gappy)
+        added = np.stack([self._calibration_.share * (rebuilt - own) for own, _, rebuilt in parts])
+        added = added.mean(0) + np.tensordot(weights, added - added.mean(0), 1)
+        # What is not known of a row with nothing known is not the autoencoder's to tell.
+        added[np.isnan(gappy).all(1)] = 0
+        mean = guess + added
+        level = norm.cdf(linear.draw(gappy, random_state))
         rows, columns = np.nonzero(np.isnan(gappy) & self._is_number_)
         drawn = mean
         drawn[rows, columns] += self._calibration_.at(level[rows, columns], columns) * deviation[rows, columns]

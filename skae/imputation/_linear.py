@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -30,7 +32,8 @@ class LinearGuess:
     """
 
     def __init__(self, mean: torch.Tensor, covariance: torch.Tensor):
-        self.mean, self.least = mean, covariance.diagonal() * LEAST_VARIANCE
+        self.mean, self.covariance = mean, covariance
+        self.least = covariance.diagonal() * LEAST_VARIANCE
         self._moments = (covariance,) if len(mean) <= MAX_DENSE else factors_of(covariance, N_FACTORS)
 
     @classmethod
@@ -70,6 +73,64 @@ class LinearGuess:
         rows += self.mean.numpy()
         expected, deviation = self(np.where(np.isnan(Z), np.nan, rows))
         return (rows - expected) / deviation
+
+
+def jackknife_weights(n_members: int, random_state) -> np.ndarray:
+    """By how much of each member's difference from their mean an estimate is moved, in a draw of it.
+
+    Members without a Kth of the rows differ by less than estimates do. There are few of them, so
+    that how much they differ is itself uncertain: a draw of Student's t.
+    """
+    if n_members == 1:
+        return np.zeros(1)
+    degrees = n_members - 1
+    size = np.sqrt(degrees / n_members) * np.sqrt(degrees / random_state.chisquare(degrees))
+    return random_state.standard_normal(n_members) * size
+
+
+def drawn_guess(guesses: Sequence[LinearGuess], weights: np.ndarray, n_rows: float, random_state) -> LinearGuess:
+    """A draw of the normal distribution itself, as far as its estimate is uncertain.
+
+    Parameters
+    ----------
+    guesses : sequence of LinearGuess
+        The members'; their means and the logarithms of their covariances are combined by the
+        jackknife's weights. A single one is drawn as its estimate from rows would be.
+    weights : ndarray of shape (n_guesses,)
+    n_rows : float
+        Rows without gaps that tell as much as those of fit.
+    random_state : RandomState
+    """
+    unit = np.sqrt(np.mean([np.diagonal(guess.covariance) for guess in guesses], axis=0))
+    means = np.stack([guess.mean.numpy() for guess in guesses])
+    scaled = [guess.covariance.numpy() / np.outer(unit, unit) for guess in guesses]
+    if len(guesses) == 1:
+        p, root = len(unit), _spectral(scaled[0], np.sqrt)
+        rows = random_state.standard_normal((p, p))
+        # Bartlett's decomposition of a draw of Wishart's distribution.
+        degrees = np.maximum(n_rows - np.arange(p), 1.0)
+        factor = np.tril(rows, -1) + np.diag(np.sqrt(random_state.chisquare(degrees)))
+        covariance = root @ factor @ factor.T @ root / max(n_rows, 1.0)
+        mean = means[0] + unit * (root @ random_state.standard_normal(p)) / np.sqrt(max(n_rows, 1.0))
+    else:
+        logarithms = np.stack([_spectral(each, np.log) for each in scaled])
+        covariance = _spectral(_moved(logarithms, weights), np.exp)
+        mean = _moved(means, weights)
+    return LinearGuess(torch.from_numpy(mean), torch.from_numpy(covariance * np.outer(unit, unit)))
+
+
+def _moved(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean over the members, and their weighted differences from it."""
+    mean = values.mean(0)
+    return mean + np.tensordot(weights, values - mean, 1)
+
+
+def _spectral(matrix: np.ndarray, function) -> np.ndarray:
+    """A function of a symmetric matrix; what takes logarithms and roots gets no value below a tiny one."""
+    values, vectors = np.linalg.eigh(matrix)
+    if function is not np.exp:
+        values = np.maximum(values, 1e-12 * values.max())
+    return (vectors * function(values)) @ vectors.T
 
 
 def _rows_and_known(Z: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
