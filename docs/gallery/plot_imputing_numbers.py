@@ -1,7 +1,7 @@
 """
-=================================
+==================================
 Filling gaps in a table of numbers
-=================================
+==================================
 
 Half the cells of a table are hidden, and have to be told from the other half: by means, by neighbours, by regressions
 in turns, and by `AutoencoderImputer`, which also says how sure it is.

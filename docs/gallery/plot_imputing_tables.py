@@ -1,7 +1,7 @@
 """
-==============================================
+===============================================
 Filling a table of numbers, categories and more
-==============================================
+===============================================
 
 A data frame with numbers, integers, a boolean, strings and a category loses a quarter of its cells.
 `AutoencoderImputer` takes it as it is and gives it back complete, with the same dtypes; a guess of a category comes
