@@ -24,9 +24,9 @@ from skae.model.mixed import Mixed
 from skae.tables._encoder import TableEncoder
 from skae.training.optimizers import AdamW
 
-# n_estimators="auto": several members below this number of rows, each fitted without a fifth.
-FEW_ROWS, N_MEMBERS = 5000, 5
-# The held-out part of a single member.
+# n_estimators="auto": members of few rows, each fitted without a fifth, and of this number of rows or more, each
+# without a tenth.
+FEW_ROWS, N_MEMBERS, N_MEMBERS_OF_MANY = 5000, 5, 3
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
 # What the default autoencoder sees: of few rows so many, again and again; of many, each a hundred times, less often in
 # wide tables, whose rows teach more, and within bounds.
@@ -73,8 +73,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Whether a category that was not there at fit counts, for its row's other cells, as missing
         (its own cell stays), or is an error.
     n_estimators : int or "auto", default="auto"
-        Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows, each
-        fitted without a fifth of them, and 1 from there on, without a tenth (at most 10,000 rows).
+        Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows and 3 from
+        there on. Each is fitted without some rows, which tell how far to follow it: of so many
+        parts one, or a tenth (at most 10,000 rows) if that is less and there are 5000 rows or more.
     max_iter : int, default=10
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
@@ -250,7 +251,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         ]
         held_out = [rows for _, rows in parts]
         # Rows without gaps that would tell about as much.
-        self._n_eff_ = len(Z) * float(1 - np.isnan(Z).mean())
+        self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
             self.members_, held_out, Z, group, self._is_number_, random_state, follows=self._explains(autoencoder)
         )
@@ -266,7 +267,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _n_members(self, n_rows: int) -> int:
         if self.n_estimators == "auto":
-            return N_MEMBERS if n_rows < FEW_ROWS else 1
+            return N_MEMBERS if n_rows < FEW_ROWS else N_MEMBERS_OF_MANY
         return int(self.n_estimators)
 
     @staticmethod
@@ -504,8 +505,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _drawn(self, gappy: np.ndarray, parts: list, random_state) -> np.ndarray:
         """A draw of the gaps of these rows, by a draw of the model."""
+        guesses = [member.linear for member in self.members_]
         weights = jackknife_weights(len(parts), random_state)
-        linear = drawn_guess([member.linear for member in self.members_], weights, self._n_eff_, random_state)
+        if self._n_rows_ >= FEW_ROWS:
+            # What members without a tenth differ by is seeds more than rows.
+            guesses, weights = guesses[:1], np.zeros(len(parts))
+        linear = drawn_guess(guesses, weights, self._n_eff_, random_state)
         guess, deviation = linear(gappy)
         added = np.stack([self._calibration_.share * (rebuilt - own) for own, _, rebuilt in parts])
         added = added.mean(0) + np.tensordot(weights, added - added.mean(0), 1)
@@ -609,9 +614,10 @@ def _parts(n_rows: int, n_members: int, random_state) -> list[tuple[np.ndarray, 
     order = random_state.permutation(n_rows)
     if n_rows < 2:
         return [(order, order)] * n_members
-    if n_members == 1:
-        held_out = min(MAX_HELD_OUT, max(1, round(HELD_OUT_SHARE * n_rows)))
-        return [(np.sort(order[held_out:]), np.sort(order[:held_out]))]
+    if n_members == 1 or n_rows >= FEW_ROWS:
+        size = min(MAX_HELD_OUT, max(1, round(min(HELD_OUT_SHARE, 1 / n_members) * n_rows)))
+        parts = [order[start : start + size] for start in range(0, n_members * size, size)]
+        return [(np.sort(np.setdiff1d(order, part)), np.sort(part)) for part in parts]
     folds = [order[fold::n_members] for fold in range(min(n_members, n_rows))]
     return [(np.sort(np.setdiff1d(order, fold)), np.sort(fold)) for fold in folds]
 
