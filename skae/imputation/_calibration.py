@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
+from skae.imputation._categories import classes_of
 from skae.imputation._member import Member
 
 # Share of the observed entries of held-out rows that are hidden to be told.
@@ -54,9 +55,9 @@ class Calibration:
         α.
     quantiles : ndarray of shape (n_levels, n_columns)
         Of the residuals in units of the linear guess's deviation, at `LEVELS`.
-    squared_error, variance, wrong, n_told : ndarray of shape (n_groups,)
-        Mean squared error and variance of the numbers that were told, share of wrong categories,
-        and how many entries were told.
+    squared_error, wrong, n_told : ndarray of shape (n_groups,)
+        Mean squared error of the numbers that were told, share of wrong categories, and how many
+        entries were told.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Calibration:
         random_state,
         follows: bool = False,
     ):
-        self.group, self.is_number, self.n_members = group, is_number, len(members)
+        self.group, self.is_number = group, is_number
         told = [_told(member, Z[rows], group, random_state) for member, rows in zip(members, held_out, strict=True)]
         self.n_repeats = sum(len(part[0]) for part in told) / sum(len(rows[:MAX_ROWS]) for rows in held_out)
         truth, guess, deviation, added, hidden = (np.concatenate(parts) for parts in zip(*told, strict=True))
@@ -123,20 +124,14 @@ class Calibration:
         n_told = self._by_group(hidden.astype(float))
         width = np.bincount(self.group)
         self.n_told = np.round(n_told / width).astype(int)
-        count = np.maximum(n_told, 1)
-        self.squared_error = self._by_group(residual**2) / count
-        known = np.where(hidden, truth, np.nan)
-        with np.errstate(invalid="ignore"):
-            center = self._by_group(np.nan_to_num(known)) / count
-            self.variance = self._by_group(np.where(hidden, (truth - center[self.group]) ** 2, 0.0)) / count
-        self.wrong, self.wrong_by_mode = np.full(len(width), np.nan), np.full(len(width), np.nan)
+        self.squared_error = self._by_group(residual**2) / np.maximum(n_told, 1)
+        self.wrong = np.full(len(width), np.nan)
         for index in np.flatnonzero(~self.is_number[np.concatenate([[0], np.cumsum(width)[:-1]])]):
             columns = self.group == index
             told = hidden[:, columns].any(1)
             if told.any():
                 true, mine = (classes_of(values[told][:, columns]) for values in (truth, answer))
                 self.wrong[index] = (true != mine).mean()
-                self.wrong_by_mode[index] = 1 - np.bincount(true).max() / len(true)
 
     def combine(self, guess: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """One member's answer."""
@@ -157,11 +152,6 @@ def _quantiles(values: np.ndarray, n_repeats: float) -> np.ndarray:
         return norm.ppf(LEVELS)
     n = max(1.0, len(values) / n_repeats)
     return np.quantile(values, np.clip(0.5 + (LEVELS - 0.5) * (n + 1) / n, 0, 1))
-
-
-def classes_of(values: np.ndarray) -> np.ndarray:
-    """The category of rows of a group's columns; of a single 0/1 column, 0 or 1."""
-    return (values[:, 0] >= 0.5).astype(int) if values.shape[1] == 1 else values.argmax(1)
 
 
 def _hide(Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
@@ -14,7 +14,8 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._masked import MaskedAE
 from skae.autoencoders._vae import VAE
-from skae.imputation._calibration import Calibration, classes_of
+from skae.imputation._calibration import Calibration
+from skae.imputation._categories import classes_of, draw_categories, probabilities_of
 from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
@@ -32,8 +33,8 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
 # wide tables, whose rows teach more, and within bounds.
 FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
-# Draws of a model of missingness that an interval is made of.
-N_DRAWS = 200
+# Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
+N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -417,7 +418,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             columns = np.flatnonzero(self._column_ == index)
             gaps = missing[:, index]
             if not self._is_number_[columns[0]]:
-                out[gaps, index] = 1 - _probabilities(expected[gaps][:, columns]).max(1, initial=0)
+                out[gaps, index] = 1 - probabilities_of(expected[gaps][:, columns]).max(1, initial=0)
         return out
 
     def score(self, X, y=None):
@@ -488,8 +489,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """Of missing numbers at several levels, of shape (n_levels, n_cells)."""
         rows, columns = cells
         if self._explains(self.estimators_[0]):
-            drawn = self.estimators_[0].sample_completions(Z, N_DRAWS, random_state=0)
-            return np.quantile(drawn[:, rows, columns], levels, axis=0)
+            out = np.empty((len(levels), len(rows)))
+            gappy = np.unique(rows)
+            for some in np.array_split(gappy, max(1, len(gappy) * Z.shape[1] * N_DRAWS // DRAWN_AT_ONCE)):
+                cells_of = np.isin(rows, some)
+                drawn = self.estimators_[0].sample_completions(Z[some], N_DRAWS, random_state=0)
+                chosen = drawn[:, np.searchsorted(some, rows[cells_of]), columns[cells_of]]
+                out[:, cells_of] = np.quantile(chosen, levels, axis=0)
+            return out
         deviation = self._deviation(Z)[cells]
         of_level = [self._calibration_.at(np.full(len(rows), level), columns) for level in levels]
         return expected[cells] + np.array(of_level) * deviation
@@ -524,7 +531,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         for index in np.unique(self._column_[~self._is_number_]):
             columns = np.flatnonzero(self._column_ == index)
             gaps = np.isnan(gappy[:, columns]).any(1)
-            drawn[np.ix_(gaps, columns)] = _categories(mean[np.ix_(gaps, columns)], random_state)
+            drawn[np.ix_(gaps, columns)] = draw_categories(mean[np.ix_(gaps, columns)], random_state)
         return np.where(np.isnan(gappy), drawn, gappy)
 
     # Tables ----------------------------------------------------------------------------------
@@ -587,8 +594,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
 
 def _with(autoencoder, **parameters):
-    from sklearn.base import clone
-
+    """A clone with other parameters."""
     return clone(autoencoder).set_params(**parameters)
 
 
@@ -615,26 +621,8 @@ def _parts(n_rows: int, n_members: int, random_state) -> list[tuple[np.ndarray, 
     if n_rows < 2:
         return [(order, order)] * n_members
     if n_members == 1 or n_rows >= FEW_ROWS:
-        size = min(MAX_HELD_OUT, max(1, round(min(HELD_OUT_SHARE, 1 / n_members) * n_rows)))
+        size = min(MAX_HELD_OUT, max(1, int(min(HELD_OUT_SHARE, 1 / n_members) * n_rows)))
         parts = [order[start : start + size] for start in range(0, n_members * size, size)]
         return [(np.sort(np.setdiff1d(order, part)), np.sort(part)) for part in parts]
     folds = [order[fold::n_members] for fold in range(min(n_members, n_rows))]
     return [(np.sort(np.setdiff1d(order, fold)), np.sort(fold)) for fold in folds]
-
-
-def _probabilities(values: np.ndarray) -> np.ndarray:
-    """Of each category, or of false and true for a single 0/1 column."""
-    if values.shape[1] == 1:
-        return np.hstack([1 - values, values]).clip(0, 1)
-    positive = values.clip(1e-12)
-    return positive / positive.sum(1, keepdims=True)
-
-
-def _categories(values: np.ndarray, random_state) -> np.ndarray:
-    """Draws of categories with these probabilities, as 0/1 columns."""
-    probabilities = _probabilities(values)
-    below = probabilities.cumsum(1)
-    drawn = (random_state.uniform(size=(len(values), 1)) > below[:, :-1]).sum(1)
-    if values.shape[1] == 1:
-        return drawn[:, None].astype(float)
-    return np.eye(values.shape[1])[drawn]
