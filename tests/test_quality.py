@@ -1,15 +1,17 @@
-"""Floors under the figures of docs/benchmarks/reduction.md, on data that ship with scikit-learn."""
+"""Floors under the figures of docs/benchmarks/{reduction,imputation}.md, on data that ship with scikit-learn."""
 
 import numpy as np
 import pytest
 from sklearn import datasets
 from sklearn.decomposition import PCA
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from skae import VAE, AutoencoderTransformer, DenoisingAE
+from skae import VAE, AutoencoderImputer, AutoencoderTransformer, DenoisingAE
 
 LOADERS = {
     "digits": datasets.load_digits,
@@ -70,3 +72,21 @@ def test_the_others_rebuild_held_out_digits_better_than_pca(estimator):
     X, X_test, _, _ = _split("digits")
     model = estimator(10, random_state=0).fit(X)
     assert _error(model, X_test) < 0.8 * _error(PCA(10).fit(X), X_test)
+
+
+@pytest.mark.filterwarnings("ignore:.*Early stopping criterion not reached")
+@pytest.mark.parametrize(("name", "largest"), [("breast_cancer", 0.27), ("diabetes", 0.68)])
+def test_half_of_the_cells_are_filled_better_than_by_other_imputers(name, largest):
+    X = StandardScaler().fit_transform(LOADERS[name](return_X_y=True)[0])
+    hidden = np.random.default_rng(0).random(X.shape) < 0.5
+    gappy = np.where(hidden, np.nan, X)
+
+    def error(imputer):
+        return np.square(imputer.fit_transform(gappy) - X)[hidden].mean()
+
+    imputer = AutoencoderImputer(n_estimators=2, random_state=0)
+    own = error(imputer)
+    assert own <= largest
+    assert own <= 0.9 * min(error(peer) for peer in (IterativeImputer(random_state=0), KNNImputer()))
+    low, high = imputer.interval(gappy)
+    assert 0.85 <= ((low <= X) & (X <= high))[hidden].mean() <= 0.95
