@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import nnls
 from scipy.stats import norm
 
 from skae.imputation._categories import classes_of
 from skae.imputation._member import Member
+from skae.imputation._similar import WIDTHS, SimilarRows
 
 # Share of the observed entries of held-out rows that are hidden to be told.
 HIDDEN_SHARE = 0.2
@@ -19,8 +22,31 @@ POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
 ENOUGH = 50
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
+# What following similar rows gains by chance, in variances of that.
+N_CHANCES = 2.0
 # Rows with hidden entries by which members are compared.
 MAX_COMPARED = 1000
+
+
+class Told(NamedTuple):
+    """Entries of held-out rows that were hidden, and what a member makes of them."""
+
+    rows: np.ndarray  # Indices of rows of fit.
+    truth: np.ndarray  # The rows, of shape (n_rows, n_columns), as all that follows.
+    guess: np.ndarray
+    deviation: np.ndarray
+    added: np.ndarray  # What the autoencoder adds to the guess; zero where nothing was hidden.
+    hidden: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """Of the guess."""
+        return np.where(self.hidden, self.truth - self.guess, 0.0)
+
+    @property
+    def gappy(self) -> np.ndarray:
+        """The rows as the member saw them."""
+        return np.where(self.hidden, np.nan, self.truth)
 
 
 class Calibration:
@@ -34,6 +60,9 @@ class Calibration:
 
     .. math:: \alpha_j = \frac{\sum (x - m)(r - m)}{\sum (r - m)^2 (1 - \rho_j (1 - 1/K))}
 
+    From there it goes on to what `SimilarRows` have, by shares that are found in the same way: of
+    the members' mean a, and kernels' expectations k, the answer is a + Σ β (k − a).
+
     Parameters
     ----------
     members : sequence of Member
@@ -45,6 +74,8 @@ class Calibration:
         Which column of the table a column of the matrix belongs to.
     is_number : ndarray of bool, of shape (n_columns,)
     random_state : RandomState
+    n_reference_rows : int
+        Rows of fit that others are compared with.
     follows : bool
         Whether the autoencoder is followed all the way, as where observed entries are not like the
         missing ones.
@@ -53,6 +84,9 @@ class Calibration:
     ----------
     share : ndarray of shape (n_columns,)
         α.
+    similar : SimilarRows or None
+    similar_share : ndarray of shape (n_widths, n_columns)
+        β.
     quantiles : ndarray of shape (n_levels, n_columns)
         Of the residuals in units of the linear guess's deviation, at `LEVELS`.
     squared_error, wrong, n_told : ndarray of shape (n_groups,)
@@ -68,23 +102,31 @@ class Calibration:
         group: np.ndarray,
         is_number: np.ndarray,
         random_state,
+        n_reference_rows: int = 0,
         follows: bool = False,
     ):
         self.group, self.is_number = group, is_number
-        told = [_told(member, Z[rows], group, random_state) for member, rows in zip(members, held_out, strict=True)]
-        self.n_repeats = sum(len(part[0]) for part in told) / sum(len(rows[:MAX_ROWS]) for rows in held_out)
-        truth, guess, deviation, added, hidden = (np.concatenate(parts) for parts in zip(*told, strict=True))
-        error = np.where(hidden, truth - guess, 0.0)
-        added = np.where(hidden, added, 0.0)
+        by_member = [
+            _told(member, Z, rows, group, random_state) for member, rows in zip(members, held_out, strict=True)
+        ]
+        told = Told(*(np.concatenate(parts) for parts in zip(*by_member, strict=True)))
+        self.n_repeats = len(told.rows) / sum(len(rows[:MAX_ROWS]) for rows in held_out)
+        error, added = told.error, told.added
         between = self._between(members, Z, random_state)
         along, size = self._pooled(error * added), self._pooled(added**2)
         one = np.clip(along / np.maximum(size, 1e-300), 0, 1)
         self.share = np.clip(along / np.maximum(size * (1 - between), 1e-300), 0, 1)
         if follows:
             one = self.share = np.ones(Z.shape[1])
+        self.similar: SimilarRows | None = None
+        self.similar_share = np.zeros((len(WIDTHS), Z.shape[1]))
         residual = error - one * added
-        self._learn_quantiles(residual, deviation, hidden, one**2 * between * added**2)
-        self._learn_errors(truth, residual, guess + one * added, hidden)
+        if n_reference_rows and len(Z) > 1 and not follows:
+            further = self._follow_similar(members, by_member, told, Z, between, n_reference_rows, random_state)
+            one = one * (1 - self.similar_share.sum(0))
+            residual = np.where(told.hidden, error - one * added - further, 0.0)
+        self._learn_quantiles(residual, told.deviation, told.hidden, one**2 * between * added**2)
+        self._learn_errors(told.truth, residual, told.hidden)
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows and a group's columns, of shape (n_groups,)."""
@@ -120,7 +162,7 @@ class Calibration:
             if total > 0:
                 self.quantiles[:, column] *= np.sqrt(max(0.25, 1 - spared[told, column].sum() / total))
 
-    def _learn_errors(self, truth, residual, answer, hidden) -> None:
+    def _learn_errors(self, truth, residual, hidden) -> None:
         n_told = self._by_group(hidden.astype(float))
         width = np.bincount(self.group)
         self.n_told = np.round(n_told / width).astype(int)
@@ -130,12 +172,75 @@ class Calibration:
             columns = self.group == index
             told = hidden[:, columns].any(1)
             if told.any():
-                true, mine = (classes_of(values[told][:, columns]) for values in (truth, answer))
+                true, mine = (classes_of(values[told][:, columns]) for values in (truth, truth - residual))
                 self.wrong[index] = (true != mine).mean()
 
-    def combine(self, guess: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
-        """One member's answer."""
-        return guess + self.share * (rebuilt - guess)
+    def _follow_similar(self, members, by_member, told, Z, between, n_reference_rows, random_state) -> np.ndarray:
+        """Learn how far to go on to similar rows; what these, by their shares, have beyond the guess."""
+        error = told.error - self.share * told.added
+        # Of its square, what the members' mean is spared.
+        spared = self.share**2 * between * told.added**2
+        most = np.maximum(self._pooled(told.deviation**2 * told.hidden), 1e-300)
+        unsure = np.sqrt(np.maximum(self._pooled(error**2 - spared), 0) / most)
+        references = np.sort(random_state.permutation(len(Z))[:n_reference_rows])
+        place = np.full(len(Z), -1)
+        place[references] = np.arange(len(references))
+        rows = Z[references]
+        fills = [member.fill(rows) for member in members]
+
+        def filled_by(some: Sequence[tuple]) -> SimilarRows:
+            deviation = np.where(np.isnan(rows), np.mean([deviation for _, deviation, _ in some], axis=0), 0)
+            return SimilarRows(rows, self._together(some), deviation * unsure, self.group, self.is_number)
+
+        # Filled by the member that has not seen what is told: the others remember it.
+        made = zip(
+            *(filled_by([fill])(part.gappy, place[part.rows]) for fill, part in zip(fills, by_member, strict=True)),
+            strict=True,
+        )
+        beyond = [np.where(told.hidden, np.concatenate(parts) - told.guess, 0.0) for parts in made]
+        self.similar_share = self._similar_shares(error, [each - self.share * told.added for each in beyond], spared)
+        if self.similar_share.any():
+            self.similar = filled_by(fills)
+        return np.sum([share * each for share, each in zip(self.similar_share, beyond, strict=True)], axis=0)
+
+    def _similar_shares(self, error: np.ndarray, further: Sequence[np.ndarray], spared: np.ndarray) -> np.ndarray:
+        """β by width and column: least squares, and no more of it than chance does not explain."""
+        # In units of each column's error, so that columns that are told well are not judged by others.
+        unit = np.maximum(self._by_group(error**2)[self.group], 1e-300)
+        along = np.array([self._pooled((error * each - spared) / unit) for each in further])
+        size = np.array([[self._pooled((one * other - spared) / unit) for one in further] for other in further])
+        made = np.stack([_shares(along[:, column], size[:, :, column]) for column in range(len(unit))], axis=1)
+        gains = error * np.sum([share * each for share, each in zip(made, further, strict=True)], axis=0) / unit
+        # An entry is told as often as this in the repetitions of its row.
+        often = self.n_repeats * HIDDEN_SHARE / (1 - (1 - HIDDEN_SHARE) ** self.n_repeats)
+        gain, chance = np.maximum(self._pooled(gains), 0), often * self._pooled(gains**2)
+        return made * np.maximum(0, 1 - N_CHANCES * chance / np.maximum(gain**2, 1e-300))
+
+    def answer(self, gappy: np.ndarray, fills: Sequence[tuple], whole: np.ndarray) -> np.ndarray:
+        """What is expected in the gaps.
+
+        Parameters
+        ----------
+        gappy : ndarray of shape (n_rows, n_columns)
+        fills : sequence of tuples
+            What each member's `fill` made of them.
+        whole : ndarray of shape (n_rows, n_columns)
+            The same rows without gaps that were made; one of fit tells itself nothing.
+        """
+        return self._together(fills) + self.further(gappy, fills, whole)
+
+    def further(self, gappy: np.ndarray, fills: Sequence[tuple], whole: np.ndarray) -> np.ndarray:
+        """What similar rows add to the members' answer."""
+        made = np.zeros(gappy.shape)
+        if self.similar is not None:
+            answer, own = self._together(fills), self.similar.find(whole)
+            for share, expected in zip(self.similar_share, self.similar(gappy, own), strict=True):
+                made += share * (expected - answer)
+        return made
+
+    def _together(self, fills: Sequence[tuple]) -> np.ndarray:
+        """The mean of the members' answers."""
+        return np.mean([guess + self.share * (rebuilt - guess) for guess, _, rebuilt in fills], axis=0)
 
     def at(self, level: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Residual quantiles, in units of the deviation, at levels of entries of these columns."""
@@ -161,10 +266,19 @@ def _hide(Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, n
     return np.where(hidden, np.nan, Z), hidden
 
 
-def _told(member: Member, Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, ...]:
-    """Held-out rows, the guess, its deviation, what the autoencoder adds, and which entries were hidden."""
-    Z = Z[random_state.permutation(len(Z))[:MAX_ROWS]]
-    Z = np.tile(Z, (max(1, min(MAX_REPEATS, MAX_ROWS // max(len(Z), 1))), 1))
-    gappy, hidden = _hide(Z, group, random_state)
+def _told(member: Member, Z: np.ndarray, rows: np.ndarray, group: np.ndarray, random_state) -> Told:
+    rows = rows[random_state.permutation(len(rows))[:MAX_ROWS]]
+    rows = np.tile(rows, max(1, min(MAX_REPEATS, MAX_ROWS // max(len(rows), 1))))
+    gappy, hidden = _hide(Z[rows], group, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
-    return Z, guess, deviation, rebuilt - guess, hidden
+    return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)
+
+
+def _shares(along: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Shares, none below zero and not above one together, that leave the least squared error."""
+    values, vectors = np.linalg.eigh(size)
+    if values[-1] <= 0:
+        return np.zeros(len(along))
+    root = np.sqrt(np.maximum(values, 1e-9 * values[-1]))
+    shares, _ = nnls(root[:, None] * vectors.T, vectors.T @ along / root)
+    return shares / max(1.0, shares.sum())

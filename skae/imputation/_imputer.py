@@ -77,6 +77,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows and 3 from
         there on. Each is fitted without some rows, which tell how far to follow it: of so many
         parts one, or a tenth (at most 10,000 rows) if that is less and there are 5000 rows or more.
+    n_reference_rows : int, default=5000
+        Rows of fit, drawn at random, that are kept, and that rows are compared with when they are
+        filled: what is known in those that are alike is followed as far as held-out rows say. It
+        helps where rows come back, like measurements of the same mixture; the cost of filling a row
+        is linear in it, and 0 keeps none.
     max_iter : int, default=10
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
@@ -90,6 +95,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         The fitted autoencoders.
     share_ : ndarray of shape (n_features_in_,)
         How far the autoencoders' answers are followed in each column: 0 is the linear guess.
+    reference_share_ : ndarray of shape (n_features_in_,)
+        How far, from there, what similar rows have is followed in each column.
     holdout_error_ : ndarray of shape (n_features_in_,)
         By column, how far off answers were for observed cells of rows that were held out, which
         were hidden: root of the mean squared error in the column's units, or the share of wrong
@@ -153,6 +160,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_reference_rows": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
@@ -170,6 +178,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         categorical_features="from_dtype",
         handle_unknown="ignore",
         n_estimators="auto",
+        n_reference_rows=5000,
         max_iter=10,
         tol=1e-3,
         random_state=None,
@@ -183,6 +192,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.n_estimators = n_estimators
+        self.n_reference_rows = n_reference_rows
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
@@ -254,17 +264,25 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
-            self.members_, held_out, Z, group, self._is_number_, random_state, follows=self._explains(autoencoder)
+            self.members_,
+            held_out,
+            Z,
+            group,
+            self._is_number_,
+            random_state,
+            n_reference_rows=self.n_reference_rows,
+            follows=self._explains(autoencoder),
         )
         self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
-        self.share_, self.holdout_error_ = (np.full(self.n_features_in_, np.nan) for _ in range(2))
+        self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
         told = np.unique(self._column_)
         error = np.sqrt(self._calibration_.squared_error) * self._scale_[np.unique(group, return_index=True)[1]]
         wrong = self._calibration_.wrong
         error = np.where(self._calibration_.n_told > 0, np.where(np.isnan(wrong), error, wrong), np.nan)
         self.share_[self._column_], self.holdout_error_[told] = self._calibration_.share, error
+        self.reference_share_[self._column_] = self._calibration_.similar_share.sum(0)
 
     def _n_members(self, n_rows: int) -> int:
         if self.n_estimators == "auto":
@@ -442,7 +460,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         _, Z, _ = self._rows(X)
         chosen = np.random.RandomState(0).uniform(size=(len(Z), self.n_features_in_)) < 0.1
         hidden = chosen[:, self._column_] & ~np.isnan(Z)
-        expected = self._expected(np.where(hidden, np.nan, Z))
+        expected = self._expected(np.where(hidden, np.nan, Z), Z)
         scores = []
         for index in np.unique(self._column_):
             columns = self._column_ == index
@@ -465,13 +483,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Z = np.asarray(self.table_encoder_.transform(table), dtype=np.float64)
         return table, self._standardised(Z), where_missing(table)
 
-    def _expected(self, Z: np.ndarray) -> np.ndarray:
+    def _expected(self, Z: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
+        """Z with its gaps filled; `whole` is Z without gaps that were made."""
         rows = np.flatnonzero(np.isnan(Z).any(1))
-        filled = Z.copy()
+        filled, whole = Z.copy(), Z if whole is None else whole
         if len(rows):
             gappy = Z[rows]
-            answers = [self._calibration_.combine(*_ends(member.fill(gappy))) for member in self.members_]
-            filled[rows] = self._marginals(gappy, np.mean(answers, axis=0))
+            fills = [member.fill(gappy) for member in self.members_]
+            filled[rows] = self._marginals(gappy, self._calibration_.answer(gappy, fills, whole[rows]))
         return filled
 
     def _marginals(self, gappy: np.ndarray, filled: np.ndarray) -> np.ndarray:
@@ -508,9 +527,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if self._explains(self.estimators_[0]):
             return list(self.estimators_[0].sample_completions(gappy, n_draws, random_state=random_state))
         parts = [member.fill(gappy) for member in self.members_]
-        return [self._drawn(gappy, parts, random_state) for _ in range(n_draws)]
+        further = self._calibration_.further(gappy, parts, gappy)
+        return [self._drawn(gappy, parts, further, random_state) for _ in range(n_draws)]
 
-    def _drawn(self, gappy: np.ndarray, parts: list, random_state) -> np.ndarray:
+    def _drawn(self, gappy: np.ndarray, parts: list, further: np.ndarray, random_state) -> np.ndarray:
         """A draw of the gaps of these rows, by a draw of the model."""
         guesses = [member.linear for member in self.members_]
         weights = jackknife_weights(len(parts), random_state)
@@ -520,7 +540,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         linear = drawn_guess(guesses, weights, self._n_eff_, random_state)
         guess, deviation = linear(gappy)
         added = np.stack([self._calibration_.share * (rebuilt - own) for own, _, rebuilt in parts])
-        added = added.mean(0) + np.tensordot(weights, added - added.mean(0), 1)
+        added = added.mean(0) + np.tensordot(weights, added - added.mean(0), 1) + further
         # What is not known of a row with nothing known is not the autoencoder's to tell.
         added[np.isnan(gappy).all(1)] = 0
         mean = guess + added
@@ -596,11 +616,6 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 def _with(autoencoder, **parameters):
     """A clone with other parameters."""
     return clone(autoencoder).set_params(**parameters)
-
-
-def _ends(filled: tuple) -> tuple:
-    """The guess and the answer."""
-    return filled[0], filled[2]
 
 
 def _moments(Z: np.ndarray, is_number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
