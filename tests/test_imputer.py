@@ -492,6 +492,15 @@ def test_draws_have_the_spread_of_the_data_which_guesses_have_not():
     assert np.mean(slopes) == pytest.approx(1.2, abs=0.2)
 
 
+@pytest.mark.parametrize("n_estimators", [2, 3])
+def test_draws_of_few_members_stay_within_bounds(n_estimators):
+    X, gaps = gappy(60)
+    imputer = clone(CHEAP).set_params(n_estimators=n_estimators).fit(gaps)
+    # Of one degree of freedom, each hundredth draw would move the model by a hundred times what members differ by.
+    drawn = np.array(imputer.sample(gaps, 200, random_state=0))
+    assert (np.abs(drawn - X.mean(0)) < 25 * X.std(0)).all()
+
+
 def test_draws_of_several_gaps_of_a_row_go_together():
     """Two columns of which nothing is known but that they are correlated by .8: so are draws of both."""
     rng = np.random.default_rng(0)

@@ -20,6 +20,8 @@ from skae.model.conditional_gaussian import (
 MAX_ROWS, CHUNK_ROWS = 10_000, 8192
 # Share of a column's variance that a guess is never taken to be surer than.
 LEAST_VARIANCE = 1e-4
+# Degrees of freedom of how far a drawn model is from the estimate, at least, and the farthest.
+MIN_DEGREES, MAX_WEIGHT = 4, 3.0
 
 
 class LinearGuess:
@@ -79,13 +81,14 @@ def jackknife_weights(n_members: int, random_state) -> np.ndarray:
     """By how much of each member's difference from their mean an estimate is moved, in a draw of it.
 
     Members without a Kth of the rows differ by less than estimates do. There are few of them, so
-    that how much they differ is itself uncertain: a draw of Student's t.
+    that how much they differ is itself uncertain: a draw of Student's t, though not of its
+    far tails, which would now and then move a model out of all bounds.
     """
     if n_members == 1:
         return np.zeros(1)
-    degrees = n_members - 1
-    size = np.sqrt(degrees / n_members) * np.sqrt(degrees / random_state.chisquare(degrees))
-    return random_state.standard_normal(n_members) * size
+    degrees = max(MIN_DEGREES, n_members - 1)
+    size = np.sqrt((n_members - 1) / n_members) * np.sqrt(degrees / random_state.chisquare(degrees))
+    return np.clip(random_state.standard_normal(n_members) * size, -MAX_WEIGHT, MAX_WEIGHT)
 
 
 def drawn_guess(guesses: Sequence[LinearGuess], weights: np.ndarray, n_rows: float, random_state) -> LinearGuess:
