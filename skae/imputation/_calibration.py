@@ -15,8 +15,9 @@ from skae.imputation._similar import WIDTHS, SimilarRows
 
 # Share of the observed entries of held-out rows that are hidden to be told.
 HIDDEN_SHARE = 0.2
-# Rows, with repetitions, that are told at most, and how often a row is repeated.
-MAX_ROWS, MAX_REPEATS = 10_000, 8
+# Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
+# but some rows), and how often a row is repeated.
+MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
@@ -106,11 +107,12 @@ class Calibration:
         follows: bool = False,
     ):
         self.group, self.is_number = group, is_number
+        most = max(MIN_ROWS, min(MAX_ROWS, MAX_NUMBERS // (Z.shape[1] * len(members))))
         by_member = [
-            _told(member, Z, rows, group, random_state) for member, rows in zip(members, held_out, strict=True)
+            _told(member, Z, rows, most, group, random_state) for member, rows in zip(members, held_out, strict=True)
         ]
         told = Told(*(np.concatenate(parts) for parts in zip(*by_member, strict=True)))
-        self.n_repeats = len(told.rows) / sum(len(rows[:MAX_ROWS]) for rows in held_out)
+        self.n_repeats = len(told.rows) / sum(len(rows[:most]) for rows in held_out)
         error, added = told.error, told.added
         between = self._between(members, Z, random_state)
         along, size = self._pooled(error * added), self._pooled(added**2)
@@ -266,9 +268,9 @@ def _hide(Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, n
     return np.where(hidden, np.nan, Z), hidden
 
 
-def _told(member: Member, Z: np.ndarray, rows: np.ndarray, group: np.ndarray, random_state) -> Told:
-    rows = rows[random_state.permutation(len(rows))[:MAX_ROWS]]
-    rows = np.tile(rows, max(1, min(MAX_REPEATS, MAX_ROWS // max(len(rows), 1))))
+def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group: np.ndarray, random_state) -> Told:
+    rows = rows[random_state.permutation(len(rows))[:most]]
+    rows = np.tile(rows, max(1, min(MAX_REPEATS, most // max(len(rows), 1))))
     gappy, hidden = _hide(Z[rows], group, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
     return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)

@@ -344,7 +344,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         -------
         DataFrame or ndarray of shape (n_samples, n_features_out)
             X with its gaps filled, in the container and the dtypes of X: expected numbers (rounded
-            in columns of integers), most probable categories. Observed cells are untouched.
+            in columns of integers), most probable categories. Observed cells are untouched. A
+            frame of another library comes back as one of pandas, unless `set_output` says so.
         """
         table, Z, missing = self._rows(X)
         return self._output(table, missing, self._expected(Z))
