@@ -166,11 +166,16 @@ def test_categories_come_back_too():
     assert wrong[0] < 0.35 < 0.6 < wrong[1]
 
 
-def test_fewer_rows_than_there_are_may_be_kept():
+@pytest.mark.parametrize("n_reference_rows", [1, 2, 40])
+def test_fewer_rows_than_there_are_may_be_kept(n_reference_rows):
     X, hidden = _twice()
     gappy = np.where(hidden, np.nan, X)
-    imputer = _imputer(n_reference_rows=40).fit(gappy)
+    imputer = _imputer(n_reference_rows=n_reference_rows).fit(gappy)
     assert np.isfinite(imputer.transform(gappy)).all()
-    assert imputer._calibration_.similar is None or len(imputer._calibration_.similar) == 40
+    similar = imputer._calibration_.similar
+    assert similar is None or len(similar) == n_reference_rows > 1
+
+
+def test_a_negative_number_of_rows_is_refused():
     with pytest.raises(ValueError, match="n_reference_rows"):
-        _imputer(n_reference_rows=-1).fit(gappy)
+        _imputer(n_reference_rows=-1).fit(_twice()[0])

@@ -123,7 +123,8 @@ class Calibration:
         self.similar: SimilarRows | None = None
         self.similar_share = np.zeros((len(WIDTHS), Z.shape[1]))
         residual = error - one * added
-        if n_reference_rows and len(Z) > 1 and not follows:
+        # A single row would be left with nothing to tell it.
+        if min(n_reference_rows, len(Z)) > 1 and not follows:
             further = self._follow_similar(members, by_member, told, Z, between, n_reference_rows, random_state)
             one = one * (1 - self.similar_share.sum(0))
             residual = np.where(told.hidden, error - one * added - further, 0.0)
