@@ -216,6 +216,13 @@ def test_a_column_without_a_value_stays_empty():
     assert encoder.inverse_transform([[0.0, 1.0]])["a"].isna().all()
 
 
+@pytest.mark.parametrize("dtype", ["str", "string", pd.CategoricalDtype(["x", "y"]), pd.CategoricalDtype([])])
+def test_a_column_of_categories_without_a_value_stays_empty(dtype):
+    table = pd.DataFrame({"a": pd.Series([None, None], dtype=dtype), "b": [1, 2]})
+    encoder = TableEncoder().fit(table)
+    pd.testing.assert_frame_equal(encoder.inverse_transform(encoder.transform(table)), table, check_dtype=False)
+
+
 def test_another_kind_of_missing_values_is_taken():
     """A column of a later table without a value has any dtype, and one with gaps another one."""
     table = pd.DataFrame({"n": [1, 2], "b": [True, False], "c": ["x", "y"]})

@@ -272,9 +272,10 @@ class CategoricalColumn:
 
     def decode(self, block: np.ndarray):
         """The most probable category, of shape (n_rows,); of equal ones the most frequent at fit."""
-        kept = np.asarray(block)[:, self.by_frequency]
-        codes = self.kept[self.by_frequency[kept.argmax(1)]]
-        codes[np.isnan(block).any(1)] = -1
+        codes = np.full(len(block), -1)
+        if len(self.levels):
+            codes = self.kept[self.by_frequency[np.asarray(block)[:, self.by_frequency].argmax(1)]]
+            codes[np.isnan(block).any(1)] = -1
         return _take(self.levels, codes, self.dtype, self.missing)
 
     def names(self, name: str) -> list[str]:
@@ -357,8 +358,7 @@ def _take(levels, codes: np.ndarray, dtype, missing):
     if isinstance(dtype, pd.CategoricalDtype):
         position = dtype.categories.get_indexer(levels)
         return pd.Categorical.from_codes(np.append(position, -1)[codes], dtype=dtype)
-    made = np.asarray(levels, dtype=object)[codes]
-    made[gaps] = missing
+    made = np.append(np.asarray(levels, dtype=object), [missing])[codes]
     if isinstance(dtype, np.dtype) and (dtype.kind == "O" or dtype.kind in "biu" and gaps.any()):
         return made
     return pd.Series(made, dtype=object).astype(dtype).array
