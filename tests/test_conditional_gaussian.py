@@ -192,6 +192,27 @@ def test_columns_without_information_do_no_harm(p, share):
         assert np.abs(miss).max() < 0.1
 
 
+@pytest.mark.parametrize("p", [P, MAX_ESTIMATED + 1], ids=["maximisation", "pairs"])
+def test_the_rounding_of_a_constant_columns_mean_is_no_variance(p):
+    """As of a category that is in none of the rows: a row that has it after all is filled like others."""
+    X = np.random.default_rng(0).standard_normal((1000, p))
+    X[:, 0] = -0.1 / 3000
+    known = np.ones_like(X)
+    rounding = float(((tensors(X)[0][:, 0] - tensors(X)[0][:, 0].sum() / 1000) ** 2).sum())
+    assert 0 < rounding < 1e-30
+    mean, covariance = estimate(*tensors(X, known))
+    assert covariance[0, 0] > 1e-8
+    hidden = known[:1].copy()
+    hidden[:, 1] = 0.0
+    row = X[:1].copy()
+    row[0, 0] = 1.0
+    if p == P:
+        guess, _ = guess_hidden(*tensors(row, hidden), mean, covariance)
+    else:
+        guess, _ = guess_by_factors(*tensors(row, hidden), mean, *factors_of(covariance, 32))
+    assert abs(float(guess[0, 1])) < 2
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_or_two_rows_are_enough(n):
     X = rows_of(n, *a_covariance())

@@ -20,6 +20,8 @@ PRIOR_ROWS, OWN_SHARE = 1.0, 1e-4
 LEAST_OWN, FACTOR_STEPS = 0.01, 20
 # Share of a column's variance in all rows that it is given at least.
 LEAST_SPREAD = 0.5
+# Deviation of a column that is constant but for rounding, of its largest value.
+ROUNDING = 1e-7
 
 
 def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,8 +155,9 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     count = counted.sum(0).clamp_min(1e-12)
     mean = (rows * counted).sum(0) / count
     variance = ((rows - mean).square() * counted).sum(0) / count
-    # A column without a value, or with one alone, has no unit of its own.
-    variance = torch.where(variance > 0, variance, 1e-6 * variance.max().clamp_min(1e-12))
+    # A column without a value, or with one alone, has no unit of its own: what varies is how its mean is rounded.
+    varies = variance > (ROUNDING * (rows * known).abs().amax(0)).square()
+    variance = torch.where(varies, variance, 1e-6 * variance.max().clamp_min(1e-12))
     if p > MAX_ESTIMATED:
         return mean, _of_pairs(rows, known, weight, mean, variance)
     # From independent columns: where the steps do not suffice, dependence is underestimated, which does little harm.
