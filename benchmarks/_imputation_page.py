@@ -137,8 +137,9 @@ def coverage_section(results: Sequence[dict]) -> tuple[Sections, Gates]:
     return [(f"Coverage of {COVERAGE:.0%} intervals", markdown_table(header, rows))], gates
 
 
-def introduction(max_rows: int) -> str:
-    """What was measured."""
+def introduction(max_rows: int, results: Sequence[dict]) -> str:
+    """What was measured, and with how many threads."""
+    threads = sorted({str(result["threads"]) for result in results if "threads" in result})
     masks = ", ".join(f"{name}: {MECHANISMS[name].n_masks}" for name in PANEL)
     return (
         f"{len(sizes())} complete numeric tables without their targets, of larger ones {max_rows} rows, standardised; "
@@ -148,7 +149,10 @@ def introduction(max_rows: int) -> str:
         "itself, 30 % of all cells. kin8nm's columns are independent: nothing can do better than the mean there.\n\n"
         f"Peers are scikit-learn's: `SimpleImputer`, `KNNImputer` (5 neighbours), `IterativeImputer` with its default "
         f"(ridge) and with `ExtraTreesRegressor` of {N_TREES} trees, and of 100 on small tables alone. Ranks are among "
-        "the methods that have every table; the best peer is the best of all, and its mean ratio is the geometric one."
+        "the methods that have every table; the best peer is the best of all, and its mean ratio is the geometric one. "
+        f"Seconds here and of tables with categories are of fits with so many torch threads: {', '.join(threads)}. "
+        "Runs may have been made beside each other, so that only those under the last table of seconds and memory are "
+        "of a machine with nothing else to do."
     )
 
 

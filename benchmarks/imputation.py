@@ -106,7 +106,8 @@ def write_page(args: argparse.Namespace, store: Store) -> None:
     results = [r for r in store.results() if r["parameters"] == args.parameters * is_own(r["method"])]
     results = [r for r in results if r["max_rows"] in (args.max_rows, None) and r["seed"] < args.masks]
     made_by = (gain_sections, censored_sections, mixed.sections, downstream.sections, cost.sections)
-    sections, gates = [("", page.introduction(args.max_rows))], []
+    filled = [result for result in results if result["mechanism"] != cost.COST]
+    sections, gates = [("", page.introduction(args.max_rows, filled))], []
     for made, bounds in (page.sections(results, names), *(make(results) for make in made_by)):
         sections += made
         gates += bounds
