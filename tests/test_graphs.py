@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from registry import real
+from registry import LIKELIHOODS, over, real, scaling_of
 from sklearn.base import clone
 
 from skae import SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, Masking
@@ -60,7 +60,7 @@ def test_what_cannot_be_captured_runs_as_usual():
     captured = CapturedStep(seen.append, None, _Broken)
     for _ in range(WARM_UP + 3):
         captured(Batch(torch.zeros(2, 2), torch.zeros(2, 2), None, None))
-    assert len(seen) == WARM_UP + 3 and not captured.is_capturable
+    assert len(seen) == WARM_UP + 3 and "not permitted" in captured.failure
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,12 @@ def test_compiled_networks_train_the_same(optimizer):
     compiled = clone(ae).fit(X)
     np.testing.assert_allclose(compiled.loss_curve_, plain.loss_curve_, rtol=1e-4)
     assert compiled.model_.encoder._compiled_call_impl is None
+
+
+@pytest.mark.parametrize("example", **over(LIKELIHOODS))
+def test_constants_that_inference_met_first_serve_a_training(example):
+    """Autograd refuses tensors made in inference mode, so none may be kept."""
+    scaling = scaling_of(example.rows(20, P), example.part)
+    with torch.inference_mode():
+        scaling.units(torch.zeros(1))
+    assert not any(constant.is_inference() for constant in scaling.units(torch.zeros(1)))

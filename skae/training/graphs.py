@@ -27,7 +27,7 @@ class CudaGraph:
     def __init__(self, generator: torch.Generator):
         if CudaGraph.stream is None:
             CudaGraph.stream = torch.cuda.Stream()
-        self.graph = torch.cuda.CUDAGraph()
+        self.generator, self.graph = generator, torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
 
     @classmethod
@@ -42,9 +42,15 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(cls.stream)
 
     def capture(self, call: Callable[[], None]) -> None:
-        """Record the call without running it."""
-        with torch.cuda.graph(self.graph, stream=self.stream):
-            call()
+        """Record the call without running it; where that fails, the generator is as it was."""
+        before = self.generator.clone_state()
+        try:
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                call()
+        except BaseException:
+            # A capture that was broken off leaves a state that refuses to draw outside a graph.
+            self.generator.graphsafe_set_state(before)
+            raise
 
     def replay(self) -> None:
         """Run what was recorded."""
@@ -64,11 +70,16 @@ class CapturedStep:
     generator : torch.Generator
     graph : type
         How to capture.
+
+    Attributes
+    ----------
+    failure : str or None
+        Why the step cannot be captured; None where nothing failed.
     """
 
     def __init__(self, step: Callable[[Batch], None], generator: torch.Generator, graph: type[CudaGraph] = CudaGraph):
         self.step, self.generator, self.graph = step, generator, graph
-        self.is_capturable = True
+        self.failure: str | None = None
         self._runs: dict[tuple, int] = {}
         self._captured: dict[tuple, tuple[Batch, CudaGraph]] = {}
 
@@ -86,14 +97,15 @@ class CapturedStep:
         graph.replay()
 
     def _capture(self, key: tuple, batch: Batch) -> bool:
-        if not self.is_capturable:
+        if self.failure is not None:
             return False
         fixed = batch.map(torch.clone)
         try:
             graph = self.graph(self.generator)
             graph.capture(lambda: self.step(fixed))
-        except RuntimeError:
-            self.is_capturable = False
+        except RuntimeError as error:
+            # Graphs captured before draw from a state of the generator that is no longer its own.
+            self.failure, self._captured = str(error), {}
             return False
         self._captured[key] = fixed, graph
         return True
