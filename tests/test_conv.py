@@ -73,6 +73,54 @@ def test_the_decoder_returns_to_the_size_of_the_image(shape, kernel_size, channe
             assert decoder(code).shape == decoder(code, memory).shape == x.shape
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 3, (2, 1)], ids=str)
+@pytest.mark.parametrize("kernel_size", [2, 5, (3, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(11,), (12, 9), (2, 10, 13)], ids=str)
+def test_strides_and_borders_of_any_size(shape, kernel_size, stride, padding):
+    """What comes out of each convolution is as large as d' = ⌊(d − f + 2p)/s⌋ + 1 says, and the decoder returns."""
+    kernel, step = np.broadcast_to(kernel_size, 2), np.broadcast_to(stride, 2)
+    border = (kernel - 1) // 2 if padding == "same" else 0 * kernel
+    for down, up in WAYS:
+        network = ConvNetwork(shape, (2, 3), kernel_size, stride=stride, padding=padding, down=down, up=up)
+        f, p, s = (each[-len(shape[-2:]) :] for each in (kernel, border, step))
+        if any((np.array(shape[-2:]) - f + 2 * p) // s + 1 + 2 * p < f):
+            with pytest.raises(ValueError, match="larger than the padded image"):
+                network.check()
+            continue
+        network.check()
+        encoder, decoder = _pair(network)
+        sizes, size = [], np.array(shape[-2:])
+        for convolution in encoder.convolutions:
+            convolution.register_forward_hook(lambda _, __, out: sizes.append(out.shape[2:]))
+        x = torch.randn(4, math.prod(shape), generator=generator())
+        assert decoder(encoder(x)).shape == x.shape
+        for found in sizes:
+            assert tuple(found)[-len(size) :] == tuple((size - f + 2 * p) // (s if down == "stride" else 1) + 1)
+            size = (size - f + 2 * p) // s + 1
+
+
+def test_a_valid_convolution_whose_stride_is_its_kernel_sees_each_patch_once():
+    network = ConvNetwork((4, 4), (1,), 2, stride=2, padding="valid", activation="identity")
+    encoder, _ = _pair(network)
+    x = torch.arange(16.0).reshape(1, 16)
+    (convolution,) = encoder.convolutions
+    patches = x.reshape(2, 2, 2, 2).permute(0, 2, 1, 3).reshape(4, 4)
+    expected = patches @ convolution.weight.flatten() + convolution.bias
+    torch.testing.assert_close(convolution(x.reshape(1, 1, 4, 4)).flatten(), expected)
+
+
+def test_an_estimator_takes_stride_and_padding():
+    images = load_digits().images[:100]
+    ae = ConvAE(4, channels=(4,), kernel_size=(3, 2), stride=3, padding="valid", **QUICK).fit(images)
+    assert ae.model_.encoder.network.dense.sizes[0] == 4 * 2 * 3
+    assert ae.reconstruct(images).shape == images.shape
+    with pytest.raises(ValueError, match="padding"):
+        clone(ae).set_params(padding="full").fit(images)
+    with pytest.raises(ValueError, match="stride=0"):
+        ConvNetwork((4, 4), stride=0).check()
+
+
 @pytest.mark.parametrize(("size", "kernel_size", "padding", "stride"), [(28, 5, 0, 1), (28, 3, 1, 2), (7, 2, 0, 3)])
 def test_output_sizes_are_those_of_torch(size, kernel_size, padding, stride):
     image, kernel = torch.zeros(1, 1, size, size), torch.zeros(1, 1, kernel_size, kernel_size)

@@ -8,7 +8,7 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.conv_network import DOWN, UP, ConvNetwork
+from skae.model.conv_network import DOWN, PADDINGS, UP, ConvNetwork
 
 
 class ConvAE(BaseAutoencoder):
@@ -33,15 +33,19 @@ class ConvAE(BaseAutoencoder):
         where X holds images; of rows it makes square images where the number of features is a
         square number, and signals of shape (n_features,) otherwise.
     channels : tuple of int, default=(16, 32)
-        Channels after each convolution of the encoder, each of which halves the image; the decoder
-        has them in reverse order.
-    kernel_size : int, default=3
-        Height and width of the kernels. An odd one fits images of any size.
+        Channels after each convolution of the encoder, each of which divides height and width by
+        the stride; the decoder has them in reverse order.
+    kernel_size : int or (int, int), default=3
+        Height and width of the kernels. With padding, an odd one fits images of any size.
+    stride : int or (int, int), default=2
+        By what each layer divides height and width; 1 keeps the size.
+    padding : {"same", "valid"}, default="same"
+        "same" adds ⌊(kernel_size − 1)/2⌋ zeros at each edge, "valid" none: see `ConvNetwork`.
     down : {"stride", "max", "average"}, default="stride"
-        How the encoder halves the image: strided convolutions, which are the fastest, or the
-        maximum or mean of 2 x 2 pixels after a convolution.
+        How the encoder makes the image smaller: strided convolutions, which are the fastest, or
+        the maximum or mean of windows of `stride` pixels after a convolution.
     up : {"transposed", "unpool", "upsample"}, default="transposed"
-        How the decoder doubles it: transposed convolutions, which are the fastest; with
+        How the decoder enlarges it: transposed convolutions, which are the fastest; with
         ``down="max"``, unpooling to where the maxima stood; or each pixel repeated, followed by a
         convolution.
     hidden_layer_sizes : tuple of int, default=(128,)
@@ -94,7 +98,9 @@ class ConvAE(BaseAutoencoder):
     _parameter_constraints = {
         "image_shape": ["array-like", StrOptions({"auto"})],
         "channels": ["array-like"],
-        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "kernel_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "stride": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "padding": [StrOptions(set(PADDINGS))],
         "down": [StrOptions(set(DOWN))],
         "up": [StrOptions(set(UP))],
         "hidden_layer_sizes": ["array-like"],
@@ -107,6 +113,8 @@ class ConvAE(BaseAutoencoder):
         image_shape="auto",
         channels=(16, 32),
         kernel_size=3,
+        stride=2,
+        padding="same",
         down="stride",
         up="transposed",
         hidden_layer_sizes=(128,),
@@ -134,6 +142,8 @@ class ConvAE(BaseAutoencoder):
             self.image_shape_,
             tuple(self.channels),
             self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
             down=self.down,
             up=self.up,
             activation=activation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from torch import nn
 
@@ -12,13 +13,14 @@ from skae.model.networks import ACTIVATIONS
 
 DOWN = ("stride", "max", "average")
 UP = ("transposed", "unpool", "upsample")
+PADDINGS = ("same", "valid")
 
 
 class ConvNetwork(BaseEstimator):
     r"""Convolutional encoder and decoder, mirror images of each other, for rows that are images.
 
-    Each layer halves height and width. A convolution with kernel f, padding p = ⌊(f − 1)/2⌋ and
-    stride s makes of d pixels
+    Each layer divides height and width by the stride, two by default. A convolution with kernel f,
+    padding p = ⌊(f − 1)/2⌋ and stride s turns d pixels into
 
     .. math:: d' = \lfloor (d - f + 2p)/s \rfloor + 1
 
@@ -33,14 +35,14 @@ class ConvNetwork(BaseEstimator):
         Channels after each convolution of the encoder; the decoder has them in reverse order. Two
         layers suffice for images of up to some thirty pixels; take one more each time the image is
         twice as large.
-    kernel_size : int, default=3
-        Height and width of the kernels. An odd one fits images of any size.
+    kernel_size : int or (int, int), default=3
+        Height and width of the kernels. With padding, an odd one fits images of any size.
     down : {"stride", "max", "average"}, default="stride"
-        How the encoder halves the image: convolutions of stride 2, a quarter of the operations, or
-        convolutions of stride 1 followed by the maximum or the mean of each 2 × 2 pixels (fewer at
-        an odd edge).
+        How the encoder makes the image smaller: strided convolutions, with a quarter of the
+        operations at a stride of 2, or convolutions of stride 1 followed by the maximum or the mean
+        of each window of `stride` pixels (fewer at an edge that is left over).
     up : {"transposed", "unpool", "upsample"}, default="transposed"
-        How the decoder doubles it: transposed convolutions, with a quarter of the operations;
+        How the decoder enlarges it: transposed convolutions, with a quarter of the operations;
         unpooling, which puts each number where the encoder found the maximum and zero elsewhere
         [2]_, followed by a convolution (only with ``down="max"``); or each pixel repeated, followed
         by a convolution, which draws no checkerboards [3]_.
@@ -48,6 +50,12 @@ class ConvNetwork(BaseEstimator):
         Activation of the hidden layers. The code and the output are linear.
     hidden_layer_sizes : tuple of int, default=()
         Dense hidden units between the convolutions and the code.
+    stride : int or (int, int), default=2
+        By what each layer divides height and width: the stride of the convolutions, or the window
+        of the pooling. 1 keeps the size, but for what `padding` takes away.
+    padding : {"same", "valid"}, default="same"
+        "same" adds ⌊(f − 1)/2⌋ zeros at each edge, so that a convolution of stride 1 with an odd
+        kernel keeps the size; "valid" adds none, so that each output sees f pixels of the image.
 
     Notes
     -----
@@ -86,6 +94,8 @@ class ConvNetwork(BaseEstimator):
         up="transposed",
         activation="gelu",
         hidden_layer_sizes=(),
+        stride=2,
+        padding="same",
     ):
         self.image_shape = image_shape
         self.channels = channels
@@ -94,10 +104,13 @@ class ConvNetwork(BaseEstimator):
         self.up = up
         self.activation = activation
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.stride = stride
+        self.padding = padding
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
-        for name, known in (("down", DOWN), ("up", UP), ("activation", sorted(ACTIVATIONS))):
+        known_values = {"down": DOWN, "up": UP, "activation": sorted(ACTIVATIONS), "padding": PADDINGS}
+        for name, known in known_values.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use one of {list(known)}.")
         if self.up == "unpool" and self.down != "max":
@@ -114,12 +127,17 @@ class ConvNetwork(BaseEstimator):
             )
         if len(self.channels) == 0:
             raise ValueError("channels=() has no convolution; use DenseNetwork for a network without.")
-        if int(self.kernel_size) != self.kernel_size or self.kernel_size < 1:
-            raise ValueError(f"kernel_size={self.kernel_size!r} must be a positive integer.")
+        for name in ("kernel_size", "stride"):
+            value = getattr(self, name)
+            if not 1 <= np.size(value) <= 2 or any(int(size) != size or size < 1 for size in np.ravel(value)):
+                raise ValueError(f"{name}={value!r} must be a positive integer, or a pair of them: height and width.")
         self._frame()
 
     def _frame(self) -> Frame:
-        return frame_of(self.image_shape, self.channels, self.kernel_size)
+        kernel, stride = (
+            int(value) if np.ndim(value) == 0 else tuple(map(int, value)) for value in (self.kernel_size, self.stride)
+        )
+        return frame_of(self.image_shape, self.channels, kernel, stride, self.padding)
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
         """The map from `n_in` inputs, of which the image is the first, to `n_out` numbers about the code."""

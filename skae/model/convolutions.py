@@ -51,26 +51,37 @@ def output_size(size: int, kernel_size: int, padding: int, stride: int = 1) -> i
     return (size - kernel_size + 2 * padding) // stride + 1
 
 
-def frame_of(image_shape: Sequence[int], channels: Sequence[int], kernel_size: int) -> Frame:
+def frame_of(
+    image_shape: Sequence[int],
+    channels: Sequence[int],
+    kernel_size: int | Pair,
+    stride: int | Pair = 2,
+    padding: str = "same",
+) -> Frame:
     """The sizes of a network; raises ValueError where a kernel does not fit."""
     signal = len(image_shape) == 1
     n_channels = image_shape[0] if len(image_shape) == 3 else 1
     size: Pair = (1, image_shape[0]) if signal else (image_shape[-2], image_shape[-1])
-    kernel = (1, kernel_size) if signal else (kernel_size, kernel_size)
-    stride = (1, 2) if signal else (2, 2)
-    padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+    kernel, step = _height_and_width(kernel_size, signal), _height_and_width(stride, signal)
+    border = (0, 0) if padding == "valid" else ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
     full, convolved = [size], []
     for layer in range(len(channels)):
-        if any(f > d + 2 * p for d, f, p in zip(size, kernel, padding, strict=True)):
+        if any(f > d + 2 * p for d, f, p in zip(size, kernel, border, strict=True)):
             raise ValueError(
                 f"kernel_size={kernel_size} is larger than the padded image in convolution {layer + 1} of image_shape="
-                f"{tuple(image_shape)}: {size} pixels and a padding of {padding}. Use an odd kernel_size or fewer "
-                "channels."
+                f"{tuple(image_shape)}: {size} pixels and a padding of {border}. Use padding='same' with an odd "
+                "kernel_size, a smaller stride, or fewer channels."
             )
-        convolved.append(_pair(output_size, size, kernel, padding))
-        size = _pair(output_size, size, kernel, padding, stride)
+        convolved.append(_pair(output_size, size, kernel, border))
+        size = _pair(output_size, size, kernel, border, step)
         full.append(size)
-    return Frame((n_channels, *channels), full, convolved, kernel, padding, stride)
+    return Frame((n_channels, *channels), full, convolved, kernel, border, step)
+
+
+def _height_and_width(value: int | Pair, signal: bool) -> Pair:
+    """One number for both, a pair as it is; a signal has a height of one."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return (1, width) if signal else (height, width)
 
 
 def _pair(function: Callable[..., int], *pairs: Pair) -> Pair:
@@ -157,7 +168,7 @@ def halve(x: Tensor, down: str, window: Pair) -> tuple[Tensor, Tensor | None]:
 
     Returns
     -------
-    pooled : Tensor of shape (n_rows, n_channels, ⌈height/2⌉, ⌈width/2⌉)
+    pooled : Tensor of shape (n_rows, n_channels, ⌈height/window⌉, ⌈width/window⌉)
     positions : Tensor of the same shape or None
         Where each maximum stood, as an index into height · width.
     """
@@ -190,7 +201,7 @@ def first_positions(small: Pair, size: Pair, window: Pair) -> Tensor:
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions that halve the image, and dense layers that make the code.
+    """Convolutions that make the image smaller, and dense layers that make the code.
 
     Parameters
     ----------
