@@ -92,7 +92,7 @@ def test_strides_and_borders_of_any_size(shape, kernel_size, stride, padding):
         encoder, decoder = _pair(network)
         sizes, size = [], np.array(shape[-2:])
         for convolution in encoder.convolutions:
-            convolution.register_forward_hook(lambda _, __, out: sizes.append(out.shape[2:]))
+            convolution.register_forward_hook(lambda _, __, out, to=sizes: to.append(out.shape[2:]))
         x = torch.randn(4, math.prod(shape), generator=generator())
         assert decoder(encoder(x)).shape == x.shape
         for found in sizes:
