@@ -319,7 +319,7 @@ def test_rows_are_square_images_or_signals(n_features, shape):
         (ConvAE(2, image_shape=(5, 5)), r"image_shape=\(5, 5\) has 25 numbers, but X has 30 features a row"),
         (ConvAE(2, image_shape=(5, 6)), r"image_shape=\(5, 6\), but X has images of shape \(6, 5\)"),
         (AutoencoderTransformer(2, network=ConvNetwork((5, 3, 2, 1))), r"must be \(length,\), \(height, width\) or"),
-        (ConvAE(2, kernel_size=4, channels=(2, 2, 2, 2)), "kernel_size=4 is larger than the padded image in conv"),
+        (ConvAE(2, kernel_size=4, channels=(2, 2, 2, 2)), "kernel of 4 x 4 is larger than the padded image in conv"),
         (ConvAE(2, up="unpool"), "up='unpool' needs the positions of the maxima that down='max' finds"),
         (ConvAE(2, channels=()), r"channels=\(\) has no convolution"),
         (ConvAE(2, channels=(4, 0)), r"channels=\(4, 0\) must hold positive integers"),
@@ -401,7 +401,7 @@ def test_grid_search():
 
 
 def test_frames_of_signals_are_one_pixel_high():
-    frame = frame_of((9,), (4, 8), 3)
+    frame = frame_of((9,), (4, 8), (3, 3))
     assert (frame.full, frame.kernel, frame.stride) == ([(1, 9), (1, 5), (1, 3)], (1, 3), (1, 2))
     assert (frame.n_image, frame.n_last) == (9, 24)
 

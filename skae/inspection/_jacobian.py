@@ -98,12 +98,12 @@ def tangents(estimator, X, n_tangents=None, *, of="encoder"):
     .. math:: \frac{\partial z}{\partial x} = \sum_k s_k\, u_k v_k^\top, \qquad
         \frac{\partial g}{\partial z} = \sum_k s_k\, v_k u_k^\top
 
-    With ``of="decoder"`` the v of the decoder's Jacobian are what moving the code changes in the reconstruction. With as
-    many components as the surface has dimensions, they span its tangent plane: fit
-    ``AutoencoderTransformer(dimension, penalties=[])``, whose tangents are within a few hundredths of a radian on smooth
-    surfaces. Where the dimension is not known, an encoder that is insensitive elsewhere has as many large singular values
-    as the surface has dimensions, and their v are near its tangents [1]_: `ContractiveAE` and `DenoisingAE` are trained
-    to be insensitive.
+    With ``of="decoder"`` the v of the decoder's Jacobian are what moving the code changes in the reconstruction. With
+    as many components as the surface has dimensions, they span its tangent plane: fit
+    ``AutoencoderTransformer(dimension, penalties=[])``, whose tangents are within a few hundredths of a radian on
+    smooth surfaces. Where the dimension is not known, an encoder that is insensitive elsewhere has as many large
+    singular values as the surface has dimensions, and their v are near its tangents [1]_: `ContractiveAE` and
+    `DenoisingAE` are trained to be insensitive.
 
     Parameters
     ----------

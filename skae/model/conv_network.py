@@ -16,6 +16,12 @@ UP = ("transposed", "unpool", "upsample")
 PADDINGS = ("same", "valid")
 
 
+def _height_and_width(value) -> tuple[int, int]:
+    """A pair of numbers as it is, one number for both."""
+    height, width = (value, value) if np.ndim(value) == 0 else value
+    return int(height), int(width)
+
+
 class ConvNetwork(BaseEstimator):
     r"""Convolutional encoder and decoder, mirror images of each other, for rows that are images.
 
@@ -134,9 +140,7 @@ class ConvNetwork(BaseEstimator):
         self._frame()
 
     def _frame(self) -> Frame:
-        kernel, stride = (
-            int(value) if np.ndim(value) == 0 else tuple(map(int, value)) for value in (self.kernel_size, self.stride)
-        )
+        kernel, stride = (_height_and_width(value) for value in (self.kernel_size, self.stride))
         return frame_of(self.image_shape, self.channels, kernel, stride, self.padding)
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:

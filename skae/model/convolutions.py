@@ -54,21 +54,25 @@ def output_size(size: int, kernel_size: int, padding: int, stride: int = 1) -> i
 def frame_of(
     image_shape: Sequence[int],
     channels: Sequence[int],
-    kernel_size: int | Pair,
-    stride: int | Pair = 2,
+    kernel: Pair,
+    step: Pair = (2, 2),
     padding: str = "same",
 ) -> Frame:
-    """The sizes of a network; raises ValueError where a kernel does not fit."""
+    """The sizes of a network; raises ValueError where a kernel does not fit.
+
+    Of the kernel and the step, a signal of one dimension has the width alone.
+    """
     signal = len(image_shape) == 1
     n_channels = image_shape[0] if len(image_shape) == 3 else 1
     size: Pair = (1, image_shape[0]) if signal else (image_shape[-2], image_shape[-1])
-    kernel, step = _height_and_width(kernel_size, signal), _height_and_width(stride, signal)
+    if signal:
+        kernel, step = (1, kernel[1]), (1, step[1])
     border = (0, 0) if padding == "valid" else ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
     full, convolved = [size], []
     for layer in range(len(channels)):
         if any(f > d + 2 * p for d, f, p in zip(size, kernel, border, strict=True)):
             raise ValueError(
-                f"kernel_size={kernel_size} is larger than the padded image in convolution {layer + 1} of image_shape="
+                f"A kernel of {kernel[0]} x {kernel[1]} is larger than the padded image in convolution {layer + 1} of image_shape="
                 f"{tuple(image_shape)}: {size} pixels and a padding of {border}. Use padding='same' with an odd "
                 "kernel_size, a smaller stride, or fewer channels."
             )
@@ -76,12 +80,6 @@ def frame_of(
         size = _pair(output_size, size, kernel, border, step)
         full.append(size)
     return Frame((n_channels, *channels), full, convolved, kernel, border, step)
-
-
-def _height_and_width(value: int | Pair, signal: bool) -> Pair:
-    """One number for both, a pair as it is; a signal has a height of one."""
-    height, width = (value, value) if isinstance(value, int) else value
-    return (1, width) if signal else (height, width)
 
 
 def _pair(function: Callable[..., int], *pairs: Pair) -> Pair:
