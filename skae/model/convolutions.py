@@ -72,8 +72,8 @@ def frame_of(
     for layer in range(len(channels)):
         if any(f > d + 2 * p for d, f, p in zip(size, kernel, border, strict=True)):
             raise ValueError(
-                f"A kernel of {kernel[0]} x {kernel[1]} is larger than the padded image in convolution {layer + 1} of image_shape="
-                f"{tuple(image_shape)}: {size} pixels and a padding of {border}. Use padding='same' with an odd "
+                f"A kernel of {kernel[0]} x {kernel[1]} is larger than the padded image in convolution {layer + 1} of "
+                f"image_shape={tuple(image_shape)}: {size} pixels and a padding of {border}. Use padding='same' with an odd "
                 "kernel_size, a smaller stride, or fewer channels."
             )
         convolved.append(_pair(output_size, size, kernel, border))
