@@ -19,6 +19,7 @@ from skae.autoencoders._vae import VAE
 from skae.autoencoders._vq_vae import VQVAE
 from skae.imputation._imputer import AutoencoderImputer
 from skae.model.adversarial import AdversarialCode
+from skae.model.bounded_gaussian import BoundedGaussian
 from skae.model.contraction import Contraction
 from skae.model.conv_network import ConvNetwork
 from skae.model.corruptions import GaussianNoise, Masking, SaltAndPepper, Swap
@@ -48,6 +49,7 @@ __all__ = [
     "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "Bernoulli",
+    "BoundedGaussian",
     "Contraction",
     "ContractiveAE",
     "ConvAE",

@@ -8,7 +8,7 @@ import torch
 from registry import LIKELIHOODS, columns_of, generator, over, real, scaling_of
 from sklearn.base import clone
 
-from skae import VAE, AutoencoderTransformer, Bernoulli, Gaussian, StudentT
+from skae import VAE, AutoencoderTransformer, Bernoulli, BoundedGaussian, DenseNetwork, Gaussian, StudentT
 
 P = 4
 SLOPED = {name: example for name, example in LIKELIHOODS.items() if hasattr(example.part, "slope")}
@@ -99,6 +99,8 @@ def _scipy_log_density(part, X, mean, model):
     name = type(part).__name__
     if name == "Gaussian":
         return scipy.stats.norm(mean, unit * np.exp(extras["log_scale"])).logpdf(X)
+    if name == "BoundedGaussian":
+        return scipy.stats.norm(mean, np.ptp(part.bounds) * np.exp(extras["log_scale"])).logpdf(X)
     if name == "StudentT":
         return scipy.stats.t(part.df, mean, unit * np.exp(extras["log_scale"])).logpdf(X)
     if name == "Laplace":
@@ -196,3 +198,35 @@ def test_linear_start_rebuilds_the_mean(example):
         expected = example.part.n_trials * logs / logs.sum()
     np.testing.assert_allclose(rebuilt, expected, rtol=1e-6, atol=1e-6)
     assert (slope > 0).all()
+
+
+def test_the_autoencoder_of_the_textbooks():
+    """h = σ(Wx + b), r = σ(Wᵀh + b'), squared error: by hand, from the fitted weights."""
+    X = LIKELIHOODS["bounded_gaussian"].rows(200, P)
+    network = DenseNetwork((), tied=True)
+    options = {"code_activation": "logistic", "init": "random", "likelihood": "bounded_gaussian", "random_state": 0}
+    ae = AutoencoderTransformer(3, network=network, max_iter=50, **options).fit(X)
+    (encoder,), (bias,) = ae.model_.encoder.layers, ae.model_.decoder.biases
+    columns = ae.model_.scaling.columns
+    Z = (X - columns.mean.numpy()) / float(columns.spread)
+    W, b, back = (part.detach().double().numpy() for part in (encoder.weight, encoder.bias, bias))
+    h = scipy.special.expit(Z @ W.T + b)
+    r = scipy.special.expit(h @ W + back)
+    np.testing.assert_allclose(ae.transform(X), h, rtol=1e-6)
+    np.testing.assert_allclose(ae.reconstruct(X), r, rtol=1e-6)
+    expected = -0.5 * np.square(X - r).sum(axis=1) - 0.5 * P * np.log(2 * np.pi)
+    np.testing.assert_allclose(ae.score_samples(X), expected, rtol=1e-6)
+    assert np.square(X - r).sum(axis=1).mean() < 0.8 * np.square(X - X.mean(axis=0)).sum(axis=1).mean()
+    with pytest.raises(ValueError, match="init='random'"):
+        clone(ae).set_params(init="pca").fit(X)
+
+
+def test_bounded_squared_error_is_in_the_data_units():
+    X = 100 * LIKELIHOODS["bounded_gaussian"].rows(50, P) - 20
+    ae = AutoencoderTransformer(2, likelihood=BoundedGaussian((-20, 80)), max_iter=3, random_state=0).fit(X)
+    rebuilt = ae.reconstruct(X)
+    assert rebuilt.min() >= -20 and rebuilt.max() <= 80
+    expected = -0.5 * np.square(X - rebuilt).sum(axis=1) - 0.5 * P * np.log(2 * np.pi)
+    np.testing.assert_allclose(ae.score_samples(X), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="BoundedGaussian likelihood takes values in .-20, 80.*column"):
+        ae.fit(X + 30)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from sklearn.utils._param_validation import StrOptions
+
 from skae.autoencoders._base import BaseAutoencoder
+from skae.model.posteriors import CODE_ACTIVATIONS, Point
 
 
 class AutoencoderTransformer(BaseAutoencoder):
@@ -15,7 +18,11 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     Parameters
     ----------
-    {n_components ... verbose}
+    {n_components ... network}
+    code_activation : {"identity", "relu", "tanh", "logistic", "gelu", "silu", "elu"}, default="identity"
+        Activation of the code. Anything but "identity" needs ``init="random"``: a code that starts as
+        PCA's is linear.
+    {likelihood ... verbose}
 
     Attributes
     ----------
@@ -44,6 +51,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     (1797, 64)
     """
 
+    _parameter_constraints = {"code_activation": [StrOptions(set(CODE_ACTIVATIONS))]}
+
     def __init__(
         self,
         n_components="auto",
@@ -51,6 +60,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         hidden_layer_sizes="auto",
         activation="auto",
         network=None,
+        code_activation="identity",
         likelihood="gaussian",
         init="pca",
         n_init=1,
@@ -67,3 +77,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         verbose=False,
     ):
         self._set_parameters(locals())
+
+    def _posterior(self):
+        if self.init == "pca" and self.code_activation != "identity":
+            raise ValueError(
+                f"code_activation={self.code_activation!r}: a code that starts as PCA's is linear; use "
+                "init='random', or code_activation='identity'."
+            )
+        return Point(self.code_activation)

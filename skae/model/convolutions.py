@@ -73,8 +73,8 @@ def frame_of(
         if any(f > d + 2 * p for d, f, p in zip(size, kernel, border, strict=True)):
             raise ValueError(
                 f"A kernel of {kernel[0]} x {kernel[1]} is larger than the padded image in convolution {layer + 1} of "
-                f"image_shape={tuple(image_shape)}: {size} pixels and a padding of {border}. Use padding='same' with an odd "
-                "kernel_size, a smaller stride, or fewer channels."
+                f"image_shape={tuple(image_shape)}: {size} pixels, padded by {border}. Use padding='same' with an "
+                "odd kernel_size, a smaller stride, or fewer channels."
             )
         convolved.append(_pair(output_size, size, kernel, border))
         size = _pair(output_size, size, kernel, border, step)

@@ -205,7 +205,64 @@ class StudentT(Likelihood):
         return eta + extras["log_scale"].exp() * noise * torch.sqrt(float(self.df) / chi2)
 
 
-class Bernoulli(Likelihood):
+class LogisticOutput(Likelihood):
+    """Base of the likelihoods whose mean is a logistic function of the decoder's output, between two bounds.
+
+    The target is the row mapped from `bounds`, a pair or "auto", to [0, 1].
+    """
+
+    def check(self) -> None:
+        """Raise ValueError for a parameter outside its range."""
+        if isinstance(self.bounds, str) and self.bounds == "auto":
+            return
+        if isinstance(self.bounds, str) or len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
+            raise ValueError(
+                f"{type(self).__name__}(bounds={self.bounds!r}): use 'auto' or a pair (low, high) with low < high."
+            )
+
+    def check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for values outside the bounds."""
+        if isinstance(self.bounds, str):
+            return
+        low, high = self.bounds
+        smallest, largest = float(columns.low.min()), float(columns.high.max())
+        if smallest < low or largest > high:
+            value, column = (
+                (smallest, int(columns.low.argmin())) if smallest < low else (largest, int(columns.high.argmax()))
+            )
+            raise ValueError(
+                f"The {type(self).__name__} likelihood takes values in [{low:g}, {high:g}], but column {column} holds "
+                f"{value:g}. Negative values in data or values above the bound: scale the columns "
+                "(MinMaxScaler(clip=True)), "
+                "use bounds='auto', as in likelihood=Bernoulli(bounds='auto'), or choose likelihood='gaussian'."
+            )
+
+    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """Location and scale of the map from the data's units to the target's."""
+        low, high = columns.low, columns.high
+        if not isinstance(self.bounds, str):
+            low, high = (torch.full_like(columns.mean, bound) for bound in self.bounds)
+        elif low.min() >= 0 and high.max() <= 1:
+            low, high = torch.zeros_like(low), torch.ones_like(high)
+        width = high - low
+        return low, torch.where(width > 0, width, torch.ones_like(width))
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected target, between 0 and 1."""
+        return torch.sigmoid(eta)
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """Log-odds, of an expectation that is not quite 0 or 1."""
+        return torch.logit(mean, eps=UNSURE)
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """The logistic function's tangent at the mean."""
+        mean, spread = super().linear_start(columns)
+        mean = mean.clamp(0.02, 0.98)
+        return torch.logit(mean), spread / (mean * (1 - mean))
+
+
+class Bernoulli(LogisticOutput):
     r"""Bernoulli likelihood with a logistic output: binary cross-entropy.
 
     .. math:: \log p(x \mid z) = \sum_j x_j \log r_j + (1 - x_j) \log(1 - r_j)
@@ -230,39 +287,6 @@ class Bernoulli(Likelihood):
     def __init__(self, bounds=(0.0, 1.0)):
         self.bounds = bounds
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if isinstance(self.bounds, str) and self.bounds == "auto":
-            return
-        if isinstance(self.bounds, str) or len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"Bernoulli(bounds={self.bounds!r}): use 'auto' or a pair (low, high) with low < high.")
-
-    def check_rows(self, columns: Columns) -> None:
-        """Raise ValueError for values outside the bounds."""
-        if isinstance(self.bounds, str):
-            return
-        low, high = self.bounds
-        smallest, largest = float(columns.low.min()), float(columns.high.max())
-        if smallest < low or largest > high:
-            value, column = (
-                (smallest, int(columns.low.argmin())) if smallest < low else (largest, int(columns.high.argmax()))
-            )
-            raise ValueError(
-                f"The Bernoulli likelihood takes values in [{low:g}, {high:g}], but column {column} holds {value:g}. "
-                "Negative values in data or values above the bound: scale the columns (MinMaxScaler(clip=True)), "
-                "use bounds='auto', as in likelihood=Bernoulli(bounds='auto'), or choose likelihood='gaussian'."
-            )
-
-    def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
-        """Location and scale of the map from the data's units to the target's."""
-        low, high = columns.low, columns.high
-        if not isinstance(self.bounds, str):
-            low, high = (torch.full_like(columns.mean, bound) for bound in self.bounds)
-        elif low.min() >= 0 and high.max() <= 1:
-            low, high = torch.zeros_like(low), torch.ones_like(high)
-        width = high - low
-        return low, torch.where(width > 0, width, torch.ones_like(width))
-
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of the target given the decoder's output."""
         return torch.distributions.Bernoulli(logits=eta, validate_args=False)
@@ -278,20 +302,6 @@ class Bernoulli(Likelihood):
     def slope(self, eta: Tensor, target: Tensor) -> Tensor:
         """Derivative of minus the log-probability with respect to the decoder's output."""
         return torch.sigmoid(eta) - target.clamp(0, 1)
-
-    def mean(self, eta: Tensor) -> Tensor:
-        """Expected target: the probability of a one."""
-        return torch.sigmoid(eta)
-
-    def inverse_link(self, mean: Tensor) -> Tensor:
-        """Log-odds, of a probability that is not quite sure."""
-        return torch.logit(mean, eps=UNSURE)
-
-    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
-        """The logistic function's tangent at the mean."""
-        mean, spread = super().linear_start(columns)
-        mean = mean.clamp(0.02, 0.98)
-        return torch.logit(mean), spread / (mean * (1 - mean))
 
 
 class CountLikelihood(Likelihood):

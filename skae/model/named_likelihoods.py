@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skae.model.bounded_gaussian import BoundedGaussian
 from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, Poisson, StudentT
 from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
@@ -9,6 +10,7 @@ from skae.model.multinomial import Multinomial
 LIKELIHOODS = {
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
+    "bounded_gaussian": BoundedGaussian,
     "student_t": StudentT,
     "poisson": Poisson,
     "multinomial": Multinomial,
