@@ -14,6 +14,7 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.likelihoods import Bernoulli
 from skae.model.mixed import Mixed
+from skae.model.settings import own_settings
 from skae.training.device import new_generator
 
 
@@ -216,6 +217,7 @@ class DenoisingAE(BaseAutoencoder):
             )
         return super().inverse_transform(X)
 
+    @own_settings()
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
         """Draw rows by walkback: corrupt and rebuild, again and again.
 

@@ -29,6 +29,7 @@ from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import Columns
+from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
@@ -269,6 +270,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, n_copies)
         return scores[:, 0].astype(np.float64, copy=False)
 
+    @own_settings()
     def _map_rows(self, X, function, width, n_copies: int = 1) -> np.ndarray:
         """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time."""
         check_is_fitted(self)
@@ -315,6 +317,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             return self.model_
         return self.model_.in_float64()
 
+    @own_settings()
     def _drawn(self, draw, random_state):
         """What `draw(model, generator)` makes, in the units of the training data, as a table where fit had one."""
         check_is_fitted(self)
@@ -349,6 +352,7 @@ class UnsupervisedEstimator(TrainedEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @own_settings()
     def fit(self, X, y=None, sample_weight=None):
         """Fit the model to X.
 
@@ -383,6 +387,7 @@ class UnsupervisedEstimator(TrainedEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @own_settings()
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over X and keep what was learnt before.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skae.model.scaling import Columns
+from skae.model.settings import own_settings
 
 
 class Terms(Protocol):
@@ -89,7 +90,8 @@ class Model(nn.Module):
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""
         if not self._float64:
-            self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
+            with own_settings():
+                self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
         return self._float64[0]
 
     def forget_float64(self) -> None:
@@ -102,6 +104,7 @@ class Model(nn.Module):
         columns = tuple(c.cpu().numpy() for c in self._recipe["columns"])
         return {"recipe": {**self._recipe, "columns": columns}, "arrays": arrays, "training": self.training}
 
+    @own_settings()
     def __setstate__(self, state: dict) -> None:
         columns = Columns(*(torch.from_numpy(c.copy()) for c in state["recipe"]["columns"]))
         # Networks that a user wrote may draw their first weights from the global generator.
