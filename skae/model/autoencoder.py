@@ -141,6 +141,12 @@ class Autoencoder(Model):
         """One batch in the model."""
         return self.step_class(self, input, target, observed, **options)
 
+    def outputs(self, step: Step) -> list[Tensor]:
+        """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""
+        plain = self.step(step.input, step.target, step.observed)
+        scales = [log_scale.exp() for log_scale in self.extras.values()]
+        return [*step.terms.values(), plain.code, plain.rebuilt, *scales]
+
     @property
     def prior(self) -> Prior | None:
         """What the codes are held near, if anything."""

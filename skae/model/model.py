@@ -87,6 +87,21 @@ class Model(nn.Module):
         """One batch in the model; options are `weight`, `generator` and `progress` of `Step`."""
         raise NotImplementedError
 
+    def outputs(self, step: Any) -> list[Tensor]:
+        """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""
+        return list(step.terms.values())
+
+    @torch.no_grad()
+    def is_finite(self, *batch: Tensor | None) -> bool:
+        """Whether weights and `outputs` are finite, of rows as (input, target, observed)."""
+        generator = torch.Generator(device=self.reference.device).manual_seed(0)
+        was_training = self.training
+        self.eval()
+        tensors = [*self.state_dict().values(), *self.outputs(self.step(*batch, generator=generator))]
+        self.train(was_training)
+        # One number is asked of the device.
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""
         if not self._float64:

@@ -19,6 +19,9 @@ from skae.training.graphs import CapturedStep, CudaGraph
 from skae.training.optimizers import Optimizer, Updates
 from skae.training.players import Player, make_players
 
+# Training rows by which a model is looked at before it is handed over.
+CHECKED_ROWS = 1024
+
 
 @dataclass
 class History:
@@ -42,7 +45,11 @@ class History:
     @property
     def final_loss(self) -> float:
         """The lowest held-out loss, or the last loss where nothing is held out."""
-        return min(self.validation_loss) if self.validation_loss else self.loss[-1]
+        return (
+            min(filter(math.isfinite, self.validation_loss), default=math.inf)
+            if self.validation_loss
+            else self.loss[-1]
+        )
 
 
 @dataclass
@@ -187,6 +194,17 @@ class Trainer:
                     self._add_terms(self._step_of(index, one).terms, "", one.weight, index)
         self._record(rows)
 
+    def check_finite(self, model: Model, rows: Rows) -> None:
+        """Raise FloatingPointError unless a model's weights and results are finite: losses are of earlier weights."""
+        if not model.is_finite(*rows.first(CHECKED_ROWS)[:3]):
+            raise self._diverged(f"Weights or results are not finite after {self.epoch} epochs")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what}: training diverges. Try a learning_rate below {self.plan.learning_rate:g}, "
+            "optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
+        )
+
     def close(self) -> None:
         """Detach the models from the trainer: own storage, evaluation mode, no generators."""
         for player in self.players:
@@ -315,10 +333,7 @@ class Trainer:
             values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
             loss = sum(value for name, value in values.items() if self._is_main(name))
             if not all(math.isfinite(value) for value in values.values()):
-                raise FloatingPointError(
-                    f"The loss became {loss} in epoch {self.epoch + 1}: training diverges. Try a learning_rate below "
-                    f"{self.plan.learning_rate:g}, optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
-                )
+                raise self._diverged(f"The loss became {loss} in epoch {self.epoch + 1}")
             for name, value in values.items():
                 history.terms.setdefault(name, []).append(value)
             history.loss.append(loss)
