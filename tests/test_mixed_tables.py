@@ -308,6 +308,7 @@ def test_a_column_of_strings_without_a_value(estimator):
         assert fitted.reconstruct(gappy)["note"].isna().all()
 
 
+@pytest.mark.filterwarnings("ignore:.*no observed:UserWarning")
 def test_a_column_of_strings_without_a_value_beside_the_other_estimators():
     gappy = TABLE.assign(note=pandas.array([None] * len(TABLE), dtype="string"))
     detector = AutoencoderOutlierDetector(DenoisingAE(2, **SMALL), random_state=0).fit(gappy)
