@@ -62,6 +62,8 @@ class Model(nn.Module):
 
     loss_scale = 1.0
     is_random = False
+    # Whether the terms of the loss are in float64, since the data's units are too large or small for float32.
+    has_double_loss = False
 
     def _remember(self, arguments: dict) -> None:
         """Keep the arguments of the constructor."""
@@ -86,6 +88,11 @@ class Model(nn.Module):
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Any:
         """One batch in the model; options are `weight`, `generator` and `progress` of `Step`."""
         raise NotImplementedError
+
+    def relative_loss(self, step: Any) -> tuple[Tensor, Tensor]:
+        """The loss of each row, and what it leaves out since it is the same for all models of this fit."""
+        loss = sum(step.terms.values())
+        return loss, torch.zeros_like(loss)
 
     def outputs(self, step: Any) -> list[Tensor]:
         """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""

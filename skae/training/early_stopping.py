@@ -66,12 +66,13 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
     plan = groups[0][0].plan
     folds = [fold for trainer, _, held in groups for fold in zip(trainer.models, held, strict=True)]
 
-    def look() -> tuple[Tensor, Tensor]:
-        losses, weights = zip(*(row_losses(model, held, plan.batch_size) for model, held in folds), strict=True)
-        return torch.cat(losses), torch.cat(weights)
+    def look() -> tuple[Tensor, ...]:
+        made = [row_losses(model, held, plan.batch_size) for model, held in folds]
+        losses, constants, weights = (torch.cat(parts) for parts in zip(*made, strict=True))
+        return losses, constants, weights / weights.sum()
 
-    losses, weights = look()
-    looks, weights, epoch = [losses], weights / weights.sum(), 0
+    losses, constants, weights = look()
+    looks, epoch = [losses], 0
     curve = [float(losses @ weights)]
     while epoch < plan.n_epochs and len(curve) - 1 - _lowest(curve) < patience:
         n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
@@ -97,7 +98,7 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
         return bool(mean <= (2 if index == 0 else 1) * standard_error)
 
     first = next(index for index in range(len(looks)) if is_as_good(index))
-    return min(first * plan.evaluate_every, plan.n_epochs), curve
+    return min(first * plan.evaluate_every, plan.n_epochs), [loss + float(constants @ weights) for loss in curve]
 
 
 def _lowest(curve: list[float]) -> int:
