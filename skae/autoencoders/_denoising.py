@@ -145,7 +145,9 @@ class DenoisingAE(BaseAutoencoder):
             rebuilt = model.scaling.from_target(self._told(step, scale).rebuilt)
             return (rebuilt - model.scaling.from_input(step.input)) / sigma**2
 
-        return self._map_rows(X, score, self._n_columns)
+        # A difference of rows that are nearly the same.
+        made = self._map_rows(X, score, self._n_columns, dtype=np.dtype(np.float64))
+        return made.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else made
 
     def _check_scale(self, scale) -> None:
         low, high = self.model_.corruption.bounds

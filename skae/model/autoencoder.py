@@ -133,6 +133,11 @@ class Autoencoder(Model):
         """Whether the loss of a row depends on chance."""
         return self.corruption is not None or self.posterior.is_random or bool(self.penalties)
 
+    @property
+    def is_choice(self) -> bool:  # type: ignore[override]
+        """Whether it returns choices, which a rounding error may turn."""
+        return self.posterior.is_choice or self.has_memory
+
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""
         made = [Objective("", self.main_parameters(), lambda step: step.terms, self.loss_scale)]

@@ -62,6 +62,8 @@ class Model(nn.Module):
 
     loss_scale = 1.0
     is_random = False
+    # Whether it returns choices (bits, labels), which a rounding error may turn.
+    is_choice = False
     # Whether the terms of the loss are in float64, since the data's units are too large or small for float32.
     has_double_loss = False
 

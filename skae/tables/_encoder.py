@@ -121,8 +121,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         try:
             self._learn(self._checked(X, reset=True))
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
         return self
 
