@@ -9,12 +9,29 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
-from skae import SGD, VAE, AutoencoderTransformer, Bernoulli, DenseNetwork, EarlyStopping, LogisticPCA, StackedAE
+from skae import (
+    SGD,
+    VAE,
+    AutoencoderClassifier,
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    Bernoulli,
+    DenseNetwork,
+    EarlyStopping,
+    LogisticPCA,
+    StackedAE,
+)
 from skae.training.trainer import Trainer
 
 P = 4
 FREE = {
     name: with_parameters(estimator, early_stopping=False, optimizer="adamw") for name, estimator in ESTIMATORS.items()
+}
+MADE_OF_AUTOENCODERS = {
+    "AutoencoderClassifier": AutoencoderClassifier(ESTIMATORS["AutoencoderTransformer"], max_iter=2, random_state=0),
+    "AutoencoderImputer": AutoencoderImputer(max_iter=2, random_state=0),
+    "AutoencoderOutlierDetector": AutoencoderOutlierDetector(ESTIMATORS["DenoisingAE"], random_state=0),
 }
 PLAIN = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0)
 
@@ -271,6 +288,24 @@ def test_a_failing_refit_leaves_the_earlier_fit(estimator, method, monkeypatch):
         assert _attributes(ae) == before
         np.testing.assert_array_equal(ae.transform(X), codes)
         np.testing.assert_array_equal(ae.score_samples(X), scores)
+
+
+@pytest.mark.parametrize("estimator", **over({**FREE, **MADE_OF_AUTOENCODERS}))
+def test_a_failing_refit_leaves_the_names_of_columns(estimator, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    X, y = pandas.DataFrame(shares(60, P), columns=list("abcd")), np.arange(60) % 2
+    ae = clone(estimator).fit(X, y)
+    before = {name: value for name, value in vars(ae).items() if name.endswith("_")}
+    infinite = X.rename(columns={"a": "z"}).assign(b=np.inf)
+    other = X.rename(columns={"a": "z"}).drop(columns="d")
+    with pytest.raises(ValueError, match="contains infinity"):
+        ae.fit(infinite, y)
+    monkeypatch.setattr("skae.training.trainer.Trainer._record", _fail)
+    with pytest.raises(RuntimeError, match="deliberate"):
+        ae.fit(other, y)
+    after = {name: value for name, value in vars(ae).items() if name.endswith("_")}
+    assert after.keys() == before.keys() and all(after[name] is before[name] for name in before)
+    assert list(ae.feature_names_in_) == list("abcd") and ae.n_features_in_ == P
 
 
 @pytest.mark.parametrize("estimator", **over(FREE))

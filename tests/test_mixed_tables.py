@@ -19,6 +19,8 @@ from skae import (
     VQVAE,
     AdversarialAE,
     AutoencoderClassifier,
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     ContractiveAE,
     ConvAE,
@@ -294,3 +296,44 @@ def test_levels_of_noise_and_tables():
     # The more of a row is noise, the nearer to the mean it is.
     assert strong.std() < mild.std()
     assert dae.score_function(TABLE, scale=0.5).shape == (80, 8)
+
+
+@each
+@pytest.mark.filterwarnings("ignore:.*no observed:UserWarning")
+def test_a_column_of_strings_without_a_value(estimator):
+    gappy = TABLE.assign(note=pandas.array([None] * len(TABLE), dtype="string"))
+    fitted = clone(estimator).fit(gappy)
+    assert np.isfinite(fitted.score_samples(gappy)).all()
+    if hasattr(fitted, "reconstruct"):
+        assert fitted.reconstruct(gappy)["note"].isna().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*no observed:UserWarning")
+def test_a_column_of_strings_without_a_value_beside_the_other_estimators():
+    gappy = TABLE.assign(note=pandas.array([None] * len(TABLE), dtype="string"))
+    detector = AutoencoderOutlierDetector(DenoisingAE(2, **SMALL), random_state=0).fit(gappy)
+    assert np.isfinite(detector.score_samples(gappy)).all()
+    imputer = AutoencoderImputer(max_iter=1, random_state=0).fit(gappy)
+    filled = imputer.transform(gappy)
+    assert not filled.drop(columns="note", errors="ignore").isna().any(axis=None)
+
+
+@each
+@pytest.mark.parametrize("where", ["rows", "training"])
+def test_a_failing_refit_leaves_the_earlier_table(estimator, where, monkeypatch):
+    fitted = clone(estimator).fit(TABLE)
+    before, scores = {k: v for k, v in vars(fitted).items() if k.endswith("_")}, fitted.score_samples(TABLE)
+    later = TABLE.rename(columns={"age": "years"}).drop(columns="rich")
+    if where == "rows":
+        later["visits"] = np.inf
+    else:
+        monkeypatch.setattr("skae.training.trainer.Trainer._record", _fail)
+    with pytest.raises((ValueError, RuntimeError), match="infinity|deliberate"):
+        fitted.fit(later)
+    after = {k: v for k, v in vars(fitted).items() if k.endswith("_")}
+    assert after.keys() == before.keys() and all(after[name] is before[name] for name in before)
+    np.testing.assert_array_equal(fitted.score_samples(TABLE), scores)
+
+
+def _fail(*args):
+    raise RuntimeError("deliberate")

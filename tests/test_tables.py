@@ -36,6 +36,9 @@ COLUMNS = {
     "category-bool": pd.Categorical([True, False, None, True, False, True]),
     "empty-float": np.full(N, np.nan),
     "empty-object": pd.Series([None] * N, dtype=object),
+    "empty-str": pd.Series([None] * N, dtype="str"),
+    "empty-string": pd.array([None] * N, dtype="string"),
+    "empty-arrow": pd.array([None] * N, dtype="string[pyarrow]"),
     "empty-category": pd.Categorical([None] * N, categories=["a", "b"]),
 }
 TABLE = pd.DataFrame(COLUMNS).set_axis([f"row {i}" for i in range(N)])
@@ -221,6 +224,56 @@ def test_a_column_of_categories_without_a_value_stays_empty(dtype):
     table = pd.DataFrame({"a": pd.Series([None, None], dtype=dtype), "b": [1, 2]})
     encoder = TableEncoder().fit(table)
     pd.testing.assert_frame_equal(encoder.inverse_transform(encoder.transform(table)), table, check_dtype=False)
+    assert [(group.kind, group.start, group.stop) for group in encoder.groups_] == [
+        ("numeric", 0, 1),
+        ("numeric", 1, 2),
+    ]
+    alone = TableEncoder().fit(table[["a"]])
+    np.testing.assert_array_equal(alone.transform(table[["a"]]), np.full((2, 1), np.nan))
+    # Of numbers, booleans and categories at fit, all are gaps.
+    whole = TableEncoder().fit(pd.DataFrame({"n": [1.5, 2], "b": [True, False], "c": ["x", "y"]}))
+    assert np.isnan(whole.transform(pd.DataFrame(dict.fromkeys("nbc", table["a"])))).all()
+
+
+@pytest.mark.parametrize("dtype", ["null", "dictionary"])
+def test_a_column_of_arrow_without_a_value_stays_empty(dtype):
+    arrow = pytest.importorskip("pyarrow")
+    dtypes = {"null": arrow.null(), "dictionary": arrow.dictionary(arrow.int32(), arrow.string())}
+    table = pd.DataFrame({"a": pd.Series([None, None], dtype=pd.ArrowDtype(dtypes[dtype])), "b": [1, 2]})
+    encoder = TableEncoder().fit(table)
+    assert encoder.groups_[0].kind == "numeric" and np.isnan(encoder.transform(table)[:, 0]).all()
+    assert encoder.inverse_transform(encoder.transform(table))["a"].isna().all()
+
+
+def test_a_column_of_polars_strings_without_a_value_stays_empty():
+    polars = pytest.importorskip("polars")
+    table = polars.DataFrame({"a": polars.Series([None, None], dtype=polars.Utf8), "b": [1, 2]})
+    encoder = TableEncoder().fit(table)
+    np.testing.assert_array_equal(encoder.transform(table), [[np.nan, 1], [np.nan, 2]])
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pd.DataFrame({"x": [1, "b"], "y": [0, 0]}),
+        pd.DataFrame({"x": [1.0, np.inf]}),
+        pd.DataFrame({"x": []}),
+        np.array([[np.inf, 1, 2, 3]]),
+    ],
+    ids=["mixed", "infinite", "no rows", "array"],
+)
+def test_a_failing_refit_leaves_the_earlier_fit(later):
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [True, False]})
+    encoder = TableEncoder().fit(table)
+    before, matrix = dict(vars(encoder)), encoder.transform(table)
+    with pytest.raises(ValueError, match=r"mixes|infinity|0 sample"):
+        encoder.fit(later)
+    assert vars(encoder) == before
+    np.testing.assert_array_equal(encoder.transform(table), matrix)
+    first = TableEncoder()
+    with pytest.raises(ValueError, match=r"mixes|infinity|0 sample"):
+        first.fit(later)
+    assert vars(first) == vars(TableEncoder())
 
 
 def test_another_kind_of_missing_values_is_taken():

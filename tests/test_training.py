@@ -1,5 +1,7 @@
 """How the loss is minimised: optimizers, schedules, stopping, training in pieces."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -370,9 +372,21 @@ def test_threads_are_given_back(flops):
     try:
         torch.set_num_threads(4)
         with threads.for_work(flops):
-            assert torch.get_num_threads() == (1 if flops < 3e7 else 4)
-            with threads.for_work(flops):
-                assert torch.get_num_threads() == (1 if flops < 3e7 else 2)
+            expected = 1 if flops < 3e7 else 4
+            assert torch.get_num_threads() == expected
+            for inner in (1e6, 1e9):
+                # The outer one waits for the inner one, and goes on as before.
+                with threads.for_work(inner):
+                    assert torch.get_num_threads() == (1 if inner < 3e7 else 4)
+                assert torch.get_num_threads() == expected
+            with ThreadPoolExecutor(1) as pool:
+                # Steps in another Python thread share the cores.
+                assert pool.submit(_threads_for, flops).result() == (1 if flops < 3e7 else 2)
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+def _threads_for(flops):
+    with threads.for_work(flops):
+        return torch.get_num_threads()

@@ -161,6 +161,8 @@ class ReconstructionError(Scorer):
 
     def score(self, autoencoder, learnt, X):
         """Score rows."""
+        # A small difference of large numbers: in float32 it would depend on the other rows of the call.
+        X = np.asarray(X, dtype=np.float64)
         residuals = X - autoencoder.reconstruct(X)
         if self.loss == "mahalanobis":
             return learnt(np.nan_to_num(residuals))
@@ -232,6 +234,8 @@ class DenoisingError(Scorer):
 
     def score(self, autoencoder, learnt, X):
         """Score rows."""
+        # Small differences of large numbers: in float32 they would depend on the other rows of the call.
+        X = np.asarray(X, dtype=np.float64)
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
         options = [{"scale": scale} for scale in self.scales] if told else [{}]
         total = np.zeros(len(X))

@@ -13,6 +13,7 @@ from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
 from skae.model.scaling import Columns
+from skae.model.settings import own_settings
 from skae.training.batches import RawRows
 
 
@@ -85,6 +86,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
     def _code_width(self) -> int:
         return self.n_components_
 
+    @own_settings()
     def inverse_transform(self, X):
         """Decode codes.
 

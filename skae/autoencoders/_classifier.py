@@ -23,6 +23,7 @@ from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
+from skae.model.settings import own_settings
 from skae.training.batches import RawRows
 
 UNLABELLED = -1
@@ -177,6 +178,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
+    @own_settings()
     def fit(self, X, y, sample_weight=None):
         """Fit the autoencoder to all rows, then its encoder and a softmax layer to the labelled ones.
 
@@ -212,6 +214,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             self._tune(raw, X, y)
         return self
 
+    @own_settings()
     def fit_from(self, autoencoder, X, y, sample_weight=None):
         """Fit by a fitted autoencoder, which is not fitted again.
 

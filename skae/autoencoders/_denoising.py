@@ -14,6 +14,7 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.likelihoods import Bernoulli
 from skae.model.mixed import Mixed
+from skae.model.settings import own_settings
 from skae.training.device import new_generator
 
 
@@ -144,7 +145,9 @@ class DenoisingAE(BaseAutoencoder):
             rebuilt = model.scaling.from_target(self._told(step, scale).rebuilt)
             return (rebuilt - model.scaling.from_input(step.input)) / sigma**2
 
-        return self._map_rows(X, score, self._n_columns)
+        # A difference of rows that are nearly the same.
+        made = self._map_rows(X, score, self._n_columns, dtype=np.dtype(np.float64))
+        return made.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else made
 
     def _check_scale(self, scale) -> None:
         low, high = self.model_.corruption.bounds
@@ -216,6 +219,7 @@ class DenoisingAE(BaseAutoencoder):
             )
         return super().inverse_transform(X)
 
+    @own_settings()
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
         """Draw rows by walkback: corrupt and rebuild, again and again.
 

@@ -29,6 +29,7 @@ from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import Columns
+from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
@@ -266,23 +267,33 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     # Using -----------------------------------------------------------------------------------
 
     def _scores(self, X, function, n_copies: int = 1) -> np.ndarray:
-        scores = self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, n_copies)
-        return scores[:, 0].astype(np.float64, copy=False)
+        """`function(model, step)` of each row, in double precision whatever the dtype of X.
 
-    def _map_rows(self, X, function, width, n_copies: int = 1) -> np.ndarray:
-        """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time."""
+        A score is a small difference of large numbers, and the square of a large one: in float32 it
+        would depend on the other rows of the call, or overflow.
+        """
+        dtype = np.dtype(np.float64)
+        return self._map_rows(X, lambda model, step: function(model, step)[:, None], lambda: 1, n_copies, dtype)[:, 0]
+
+    @own_settings()
+    def _map_rows(self, X, function, width, n_copies: int = 1, dtype: np.dtype | None = None) -> np.ndarray:
+        """Apply `function(model, step)`, which may hold `n_copies` of the rows at once, to X a chunk at a time.
+
+        The result is of this dtype, by default that of X, and so is the model; but one that chooses
+        computes in double precision, so that a choice does not turn on how rows are batched.
+        """
         check_is_fitted(self)
         raw = RawRows(X if self._is_plain(X) else self._validate(X, reset=False))
-        dtype = np.float32 if raw.X.dtype == np.float32 else np.float64
+        dtype = dtype or np.dtype(np.float32 if raw.X.dtype == np.float32 else np.float64)
         out = None
         with torch.inference_mode():
-            model = self._model(dtype)
+            model = self._model(np.float64 if self.model_.is_choice else dtype)
             for start, step in self._steps(raw, model, n_copies):
                 made = function(model, step).cpu().numpy()
                 # The next step gets its memory, which is still in the cache.
                 del step
                 if len(made) == raw.n_rows:
-                    return made
+                    return made.astype(dtype, copy=False)
                 if out is None:
                     out = np.empty((raw.n_rows, width()), dtype=dtype)
                 out[start : start + len(made)] = made
@@ -310,11 +321,12 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 yield start, model_step(model, raw.take(slice(start, start + size)))
 
     def _model(self, dtype) -> Model:
-        """The model in the precision of the data."""
-        if dtype == np.float32:
+        """The model in a precision, where its device has that."""
+        if dtype == np.float32 or self.model_.reference.device.type == "mps":
             return self.model_
         return self.model_.in_float64()
 
+    @own_settings()
     def _drawn(self, draw, random_state):
         """What `draw(model, generator)` makes, in the units of the training data, as a table where fit had one."""
         check_is_fitted(self)
@@ -349,6 +361,7 @@ class UnsupervisedEstimator(TrainedEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @own_settings()
     def fit(self, X, y=None, sample_weight=None):
         """Fit the model to X.
 
@@ -383,6 +396,7 @@ class UnsupervisedEstimator(TrainedEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @own_settings()
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over X and keep what was learnt before.
 

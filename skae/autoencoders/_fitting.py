@@ -232,6 +232,7 @@ class Fitting:
                 trainer.close()
         trainer = min((trainer for trainer, _ in groups), key=lambda each: each.histories[each.best].final_loss)
         best, history = trainer.models[trainer.best], trainer.histories[trainer.best]
+        trainer.check_finite(best, train)
         if self.fold_curve:
             history.validation_loss = self.fold_curve
             history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
@@ -273,7 +274,9 @@ class Fitting:
         trainer.plan.batch_size = self.batch_size
         try:
             with threads.for_work(self._step_flops(model)):
-                trainer.run(self._rows(self.raw, model), None, *self._epoch_hooks(context, trainer))
+                rows = self._rows(self.raw, model)
+                trainer.run(rows, None, *self._epoch_hooks(context, trainer))
+                trainer.check_finite(model, rows)
         except BaseException:
             for player, values in zip(trainer.players, before, strict=True):
                 player.flat.values.copy_(values)

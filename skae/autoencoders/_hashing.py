@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
 from skae.model.bits import Bits, EncoderNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
@@ -164,8 +165,9 @@ class SemanticHashing(BaseAutoencoder):
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
         """
-        super().fit(X, y, sample_weight)
-        return self.index(X)
+        with all_or_nothing(self):
+            super().fit(X, y, sample_weight)
+            return self.index(X)
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over X and keep what was learnt before; nothing is indexed.

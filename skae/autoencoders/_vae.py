@@ -17,6 +17,7 @@ from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
 from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
 from skae.model.posteriors import DiagonalGaussian
+from skae.model.settings import own_settings
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
 
@@ -189,6 +190,7 @@ class VAE(BaseAutoencoder):
         made = self._map_rows(X, both, lambda: 2 * self.n_components_)
         return made[:, : self.n_components_], made[:, self.n_components_ :]
 
+    @own_settings()
     def score_samples(self, X, *, n_samples=64, random_state=0):
         """Importance-weighted bound of the log-density of each row; higher is more normal.
 
@@ -226,6 +228,7 @@ class VAE(BaseAutoencoder):
         # A few rows at a time, so that their draws share a chunk.
         return self._scores(X, bound, min(n_samples, 16))
 
+    @own_settings()
     def complete(self, X, *, n_samples=1000, random_state=None):
         r"""Fill the gaps of X by their expectation given the observed entries.
 
@@ -262,6 +265,7 @@ class VAE(BaseAutoencoder):
             self._fill(rows, index, expected_rows(step, n_samples, generator))
         return self._completed_table(rows, X)
 
+    @own_settings()
     def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None):
         """Fill the gaps of X by draws given the observed entries, for multiple imputation.
 

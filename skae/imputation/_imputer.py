@@ -22,6 +22,7 @@ from skae.imputation._table import Table, as_table, fill_table, is_frame, where_
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
+from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 from skae.training.optimizers import AdamW
 
@@ -204,6 +205,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     # Fitting ---------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @own_settings()
     def fit(self, X, y=None):
         """Learn to fill gaps from rows with gaps.
 
@@ -332,6 +334,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     # Filling ---------------------------------------------------------------------------------
 
+    @own_settings()
     def transform(self, X):
         """Fill the gaps of X by the best single guess.
 
@@ -350,6 +353,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         table, Z, missing = self._rows(X)
         return self._output(table, missing, self._expected(Z))
 
+    @own_settings()
     def sample(self, X, n_imputations=None, *, random_state=None):
         """Draw complete tables for multiple imputation.
 
@@ -386,6 +390,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             tables.append(self._output(table, missing, filled))
         return tables
 
+    @own_settings()
     def interval(self, X, coverage=0.9):
         """Where missing numbers lie with a given probability.
 
@@ -414,6 +419,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             made.append(self._output(table, missing, bound))
         return tuple(made)
 
+    @own_settings()
     def imputation_std(self, X):
         """How sure the filled cells are.
 
@@ -440,6 +446,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                 out[gaps, index] = 1 - probabilities_of(expected[gaps][:, columns]).max(1, initial=0)
         return out
 
+    @own_settings()
     def score(self, X, y=None):
         """How well hidden cells of X are told: 1 is perfect, 0 no better than the columns' means.
 

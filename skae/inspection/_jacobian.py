@@ -15,6 +15,7 @@ from torch import Tensor
 from skae.inspection._common import last_step
 from skae.model.autoencoder import Autoencoder
 from skae.model.contraction import jacobian as reverse_jacobian
+from skae.model.settings import own_settings
 from skae.model.step import Step
 from skae.training.batches import RawRows
 
@@ -23,6 +24,7 @@ CHUNK_ELEMENTS = 2**20
 RowFunction = Callable[[Tensor], Tensor]
 
 
+@own_settings()
 def jacobian(estimator, X, *, of="encoder"):
     r"""Derivative of `transform`, or of `inverse_transform`, at each row.
 
@@ -92,6 +94,7 @@ def jacobian(estimator, X, *, of="encoder"):
     return out
 
 
+@own_settings()
 def tangents(estimator, X, n_tangents=None, *, of="encoder"):
     r"""Tangents of the surface near which the data lie, by the singular vectors of a Jacobian at each row.
 

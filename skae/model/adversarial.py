@@ -219,6 +219,10 @@ class GenerativeAdversary(Model):
         """Rows in the likelihood's units, of shape (n, n_features)."""
         return self.likelihood.mean(self.decoder(self.prior.sample(n, self, generator)))
 
+    def outputs(self, step: AdversarialStep) -> list[Tensor]:
+        """What of a batch must be finite in a model that is handed over: its losses, and rows of the generator."""
+        return [*step.terms.values(), *step.critic_terms.values(), step.made]
+
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> AdversarialStep:
         """One batch in the model."""
         return AdversarialStep(self, target, observed, **options)

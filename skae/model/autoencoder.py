@@ -19,6 +19,9 @@ from skae.model.priors import Prior
 from skae.model.scaling import Columns, Scaling
 from skae.model.step import PreconditionedStep, Step
 
+# A loss in the data's units, and its gradient, are beyond single precision where `loss_scale` or its inverse is larger.
+MOST_LOSS_SCALE = 1e24
+
 
 class Autoencoder(Model):
     """Encoder, decoder, critics and the constants of a fit.
@@ -93,6 +96,9 @@ class Autoencoder(Model):
         # Brings a Gaussian likelihood of fixed scale to the size of one entry's variance.
         fixed = self._buffers.get("_fixed_log_scale")
         self.loss_scale = 1.0 if fixed is None else float(torch.exp(2 * fixed.double()))
+        self.has_double_loss = not 1 / MOST_LOSS_SCALE <= self.loss_scale <= MOST_LOSS_SCALE
+        if fixed is not None and self.has_double_loss:
+            self._fixed_log_scale = fixed.double()
         self.code_module = self.posterior.build(self)
         jacobian = self.scaling.log_jacobian()
         self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
@@ -127,6 +133,11 @@ class Autoencoder(Model):
         """Whether the loss of a row depends on chance."""
         return self.corruption is not None or self.posterior.is_random or bool(self.penalties)
 
+    @property
+    def is_choice(self) -> bool:  # type: ignore[override]
+        """Whether it returns choices, which a rounding error may turn."""
+        return self.posterior.is_choice or self.has_memory
+
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""
         made = [Objective("", self.main_parameters(), lambda step: step.terms, self.loss_scale)]
@@ -140,6 +151,21 @@ class Autoencoder(Model):
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:
         """One batch in the model."""
         return self.step_class(self, input, target, observed, **options)
+
+    def relative_loss(self, step: Step) -> tuple[Tensor, Tensor]:
+        """The loss of each row, and what it leaves out since it is the same for all models of this fit.
+
+        Beside the constant of a fixed scale, losses in small units would be equal to the last digit.
+        """
+        step.is_relative = "_fixed_log_scale" in self._buffers
+        loss = sum(step.terms.values())
+        return loss, -step.log_constant() if step.is_relative else torch.zeros_like(loss)
+
+    def outputs(self, step: Step) -> list[Tensor]:
+        """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""
+        plain = self.step(step.input, step.target, step.observed)
+        scales = [log_scale.exp() for log_scale in self.extras.values()]
+        return [*step.terms.values(), plain.code, plain.rebuilt, *scales]
 
     @property
     def prior(self) -> Prior | None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from skae.model.step import Step
 
 
+# Logits up to this are zero but for rounding: rows that lie on the border of a bit stay on one side of it.
+TIE = 1e-9
+
+
 class Bits(Posterior):
     r"""Independent bits, q(zⱼ = 1 | x) = pⱼ(x) = 1 / (1 + exp(−lⱼ(x))), with fair coins as the prior.
 
@@ -42,7 +46,7 @@ class Bits(Posterior):
        hashing", ACL 2018.
     """
 
-    variational, is_random = True, True
+    variational, is_random, is_choice = True, True, True
     weight = DiagonalGaussian.weight
 
     def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli"):
@@ -52,7 +56,7 @@ class Bits(Posterior):
 
     def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """The hard bits as −1 and 1, of shape (n_rows, n_components)."""
-        return (encoded > 0).to(encoded.dtype).mul_(2).sub_(1)
+        return (encoded > TIE).to(encoded.dtype).mul_(2).sub_(1)
 
     def sample(
         self,

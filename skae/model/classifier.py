@@ -26,6 +26,8 @@ class EncoderClassifier(Model):
     n_classes : int
     """
 
+    is_choice = True
+
     def __init__(self, columns: Columns, recipe: dict, n_classes: int):
         super().__init__()
         self._remember(locals())

@@ -78,6 +78,14 @@ class Likelihood(BaseEstimator):
         """Log-density of each entry of the target, in the target's units."""
         return self.distribution(eta, extras).log_prob(target)
 
+    def log_constant(self, extras: dict[str, Tensor]) -> Tensor | float:
+        """What of each entry's log-density is the same for all decoders where nothing of `extras` is learnt."""
+        return 0.0
+
+    def log_kernel(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """`log_prob` without `log_constant`, which may be so much larger that the rest is lost beside it."""
+        return self.log_prob(eta, target, extras)
+
     def mean(self, eta: Tensor) -> Tensor:
         """Expected target."""
         return eta
@@ -144,6 +152,14 @@ class Gaussian(Likelihood):
         if scale == "auto":
             scale = "shared" if variational else 1.0
         return log_scale_of(scale, 1.0, n_features, spread)
+
+    def log_constant(self, extras: dict[str, Tensor]) -> Tensor:
+        """The logarithm of what makes the density's integral one."""
+        return -extras["log_scale"] - 0.5 * math.log(2 * math.pi)
+
+    def log_kernel(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """Minus half the squared error, in units of the variance."""
+        return -0.5 * (target - eta).square() * torch.exp(-2 * extras["log_scale"])
 
     def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Log-density of each entry of the target, in the target's units."""

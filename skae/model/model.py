@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skae.model.scaling import Columns
+from skae.model.settings import own_settings
 
 
 class Terms(Protocol):
@@ -61,6 +62,10 @@ class Model(nn.Module):
 
     loss_scale = 1.0
     is_random = False
+    # Whether it returns choices (bits, labels), which a rounding error may turn.
+    is_choice = False
+    # Whether the terms of the loss are in float64, since the data's units are too large or small for float32.
+    has_double_loss = False
 
     def _remember(self, arguments: dict) -> None:
         """Keep the arguments of the constructor."""
@@ -86,10 +91,31 @@ class Model(nn.Module):
         """One batch in the model; options are `weight`, `generator` and `progress` of `Step`."""
         raise NotImplementedError
 
+    def relative_loss(self, step: Any) -> tuple[Tensor, Tensor]:
+        """The loss of each row, and what it leaves out since it is the same for all models of this fit."""
+        loss = sum(step.terms.values())
+        return loss, torch.zeros_like(loss)
+
+    def outputs(self, step: Any) -> list[Tensor]:
+        """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""
+        return list(step.terms.values())
+
+    @torch.no_grad()
+    def is_finite(self, *batch: Tensor | None) -> bool:
+        """Whether weights and `outputs` are finite, of rows as (input, target, observed)."""
+        generator = torch.Generator(device=self.reference.device).manual_seed(0)
+        was_training = self.training
+        self.eval()
+        tensors = [*self.state_dict().values(), *self.outputs(self.step(*batch, generator=generator))]
+        self.train(was_training)
+        # One number is asked of the device.
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""
         if not self._float64:
-            self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
+            with own_settings():
+                self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
         return self._float64[0]
 
     def forget_float64(self) -> None:
@@ -102,6 +128,7 @@ class Model(nn.Module):
         columns = tuple(c.cpu().numpy() for c in self._recipe["columns"])
         return {"recipe": {**self._recipe, "columns": columns}, "arrays": arrays, "training": self.training}
 
+    @own_settings()
     def __setstate__(self, state: dict) -> None:
         columns = Columns(*(torch.from_numpy(c.copy()) for c in state["recipe"]["columns"]))
         # Networks that a user wrote may draw their first weights from the global generator.

@@ -39,6 +39,8 @@ class Posterior(BaseEstimator):
     compares_rows : bool
         Whether what is decoded of a row depends on the batch's other rows: `sample` is then handed
         their weights.
+    is_choice : bool
+        Whether the code is a choice, which a rounding error may turn: bits, the nearest of vectors, the largest units.
     n_start_rows : int
         Training rows that `start_from_rows` wants.
     share_kept : float
@@ -50,6 +52,7 @@ class Posterior(BaseEstimator):
     """
 
     variational, is_linear, is_random, whiten, compares_rows = False, False, False, False, False
+    is_choice = False
     n_start_rows = 0
     share_kept = 1.0
     in_data_units = False

@@ -216,7 +216,7 @@ class Quantised(Posterior):
     .. [1] van den Oord, Vinyals and Kavukcuoglu, "Neural discrete representation learning", NIPS 2017.
     """
 
-    step_class = QuantisedStep
+    step_class, is_choice = QuantisedStep, True
 
     def __init__(self, n_codes=256, code_width="auto", *, n_features=1, shared=False, commitment=1.0, revive=True):
         self.n_codes = n_codes

@@ -47,6 +47,8 @@ class Step:
     ):
         self.model, self.input, self.observed, self.weight = model, input, observed, weight
         self._target = target
+        # Whether terms leave out what is the same for all models with this scale.
+        self.is_relative = False
         self.generator, self.progress = generator, progress
         # What the encoder tells the decoder beside the code, where the network is of that kind.
         self._memory: tuple[list[Tensor], ...] = ([],) if model.has_memory else ()
@@ -87,9 +89,15 @@ class Step:
         return self.observed
 
     @property
-    def loss_scale(self) -> float:
-        """The unit of the loss: training minimises the loss times this constant."""
-        return self.model.loss_scale
+    def loss_scale(self) -> float | Tensor:
+        """The unit of the loss: training minimises the loss times this constant.
+
+        Beyond what float32 bears it is a tensor, so that what is divided by it becomes float64.
+        """
+        scale = self.model.loss_scale
+        if not self.model.has_double_loss:
+            return scale
+        return torch.full((1,), scale, dtype=torch.float64, device=self.input.device)
 
     def encoder_function(self, x: Tensor) -> Tensor:
         """The code as a function of the rows seen, with this batch's condition."""
@@ -167,12 +175,24 @@ class Step:
     def log_likelihood_of(self, eta: Tensor) -> Tensor:
         """log p(x | z) of each row for decoder outputs of shape (..., n_rows, n_features)."""
         model = self.model
-        entries = model.likelihood.log_prob(eta, self.target, model.extras)
+        log_density = model.likelihood.log_kernel if self.is_relative else model.likelihood.log_prob
+        entries = log_density(eta, self.target, model.extras)
         if model.emphasis != 1 and self.corrupted.changed is not None:
             entries = torch.where(self.corrupted.changed, model.emphasis * entries, entries)
+        if self.is_relative:
+            return (entries if self.counted is None else entries * self.counted).sum(-1)
         if self.counted is not None:
             return (entries * self.counted).sum(-1) + self.counted @ model.log_jacobian
         return entries.sum(-1) + model.log_jacobian_sum
+
+    def log_constant(self) -> Tensor:
+        """What a relative step leaves out of each row's log-likelihood, of shape (n_rows,)."""
+        model = self.model
+        entries = (model.likelihood.log_constant(model.extras) * torch.ones_like(self.input)).double()
+        if model.emphasis != 1 and self.corrupted.changed is not None:
+            entries = torch.where(self.corrupted.changed, model.emphasis * entries, entries)
+        entries = entries + model.log_jacobian
+        return (entries if self.counted is None else entries * self.counted).sum(-1)
 
     @cached_property
     def terms(self) -> dict[str, Tensor]:

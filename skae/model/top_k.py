@@ -39,6 +39,7 @@ class TopK(Point):
     """
 
     is_linear = False
+    is_choice = True
 
     def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0, revive=None):
         self.k = k

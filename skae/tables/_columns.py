@@ -64,8 +64,13 @@ def kind_of(values, name) -> str:
         if types.is_numeric_dtype(dtype):
             return "numeric"
         found = types.infer_dtype(values, skipna=True)
+        if found == "string" and not values.notna().any():
+            # So says the dtype, of gaps alone.
+            found = "empty"
     if found in KINDS:
         return KINDS[found]
+    if found not in TIMES and not values.notna().any():
+        return "empty"
     if found == "complex":
         raise ValueError(f"Complex data not supported: column {name!r} has complex numbers.")
     if found in TIMES:

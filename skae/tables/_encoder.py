@@ -114,9 +114,20 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         ValueError
             If a column mixes numbers and strings, or holds infinite or complex numbers or times.
         TypeError
-            If a column holds what is neither a number, a boolean nor a string.
+            If a column holds what is neither a number, a boolean nor a string. An earlier fit stays
+            as it was.
         """
-        X = self._checked(X, reset=True)
+        before = dict(vars(self))
+        try:
+            self._learn(self._checked(X, reset=True))
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _learn(self, X) -> None:
+        """Columns and groups of checked rows."""
         is_floats = isinstance(X, np.ndarray)
         names = range(X.shape[1]) if is_floats else X.columns
         asked = self._asked(names)
@@ -131,7 +142,6 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             ColumnGroup(column.name, column.kind, stop - column.width, stop)
             for column, stop in zip(self._columns, stops, strict=True)
         ]
-        return self
 
     def transform(self, X):
         """Turn a table into a matrix.

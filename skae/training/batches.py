@@ -215,6 +215,11 @@ class Rows:
         parts = [self._load(slice(start, start + step)) for start in range(0, self.n_rows, step)]
         return _joined(parts)
 
+    def first(self, n_rows: int) -> Batch:
+        """At most so many rows, the first ones."""
+        n_rows = min(n_rows, self.n_rows)
+        return self._load(slice(0, n_rows)) if self.resident is None else self.resident.rows(0, n_rows)
+
     def _chunks(self, order: Tensor | None, step: int) -> Iterator[Batch]:
         """All rows, `step` at a time; while one chunk is used, the next is read."""
         starts = range(0, self.n_rows, step)

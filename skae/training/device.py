@@ -100,7 +100,8 @@ def matrix_precision(device: torch.device, precision: str) -> Iterator[None]:
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """The context in which losses are computed: bfloat16 matrix products, or nothing special."""
     if precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        # Rounded weights are kept until the outermost context is left, which may be the user's: beyond their update.
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
     return contextlib.nullcontext()
 
 
@@ -108,23 +109,33 @@ class _Threads:
     """One thread for small steps, in which a second costs more than it helps; a fair share for large ones."""
 
     def __init__(self):
+        # How many Python threads compute steps, and the count before the first of them began.
         self._lock, self._inside, self._outside = threading.Lock(), 0, 1
+        self._nested = threading.local()
 
     @contextlib.contextmanager
     def for_work(self, flops: float) -> Iterator[None]:
-        """Compute steps of `flops` operations; the number of threads is as before on leaving."""
+        """Compute steps of `flops` operations; the number of threads is as before on leaving.
+
+        Calls may be nested: leaving the inner one brings back the number of the outer one.
+        """
+        is_outermost = not getattr(self._nested, "is_inside", False)
         with self._lock:
-            if self._inside == 0:
-                self._outside = torch.get_num_threads()
-            self._inside += 1
+            if is_outermost:
+                if self._inside == 0:
+                    self._outside = torch.get_num_threads()
+                self._inside += 1
+            before = self._outside if is_outermost else torch.get_num_threads()
             # Fits in other Python threads share the cores.
             torch.set_num_threads(1 if flops <= SMALL_STEP_FLOPS else max(1, self._outside // self._inside))
+        self._nested.is_inside = True
         try:
             yield
         finally:
+            self._nested.is_inside = not is_outermost
             with self._lock:
-                self._inside -= 1
-                torch.set_num_threads(self._outside)
+                self._inside -= is_outermost
+                torch.set_num_threads(before)
 
 
 SMALL_STEP_FLOPS = 3e7

@@ -66,14 +66,15 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
     plan = groups[0][0].plan
     folds = [fold for trainer, _, held in groups for fold in zip(trainer.models, held, strict=True)]
 
-    def look() -> tuple[Tensor, Tensor]:
-        losses, weights = zip(*(row_losses(model, held, plan.batch_size) for model, held in folds), strict=True)
-        return torch.cat(losses), torch.cat(weights)
+    def look() -> tuple[Tensor, ...]:
+        made = [row_losses(model, held, plan.batch_size) for model, held in folds]
+        losses, constants, weights = (torch.cat(parts) for parts in zip(*made, strict=True))
+        return losses, constants, weights / weights.sum()
 
-    losses, weights = look()
-    looks, weights, epoch = [losses], weights / weights.sum(), 0
+    losses, constants, weights = look()
+    looks, epoch = [losses], 0
     curve = [float(losses @ weights)]
-    while epoch < plan.n_epochs and len(curve) - 1 - int(np.argmin(curve)) < patience:
+    while epoch < plan.n_epochs and len(curve) - 1 - _lowest(curve) < patience:
         n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
         for trainer, rows, _ in groups:
             for _ in range(n_epochs):
@@ -81,13 +82,25 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
         epoch += n_epochs
         looks.append(look()[0])
         curve.append(float(looks[-1] @ weights))
-    best = looks[int(np.argmin(curve))]
+    if not np.isfinite(curve).any():
+        raise FloatingPointError(
+            f"The loss of held-out rows is {curve[0]} at the start and at all {len(curve)} looks: it cannot tell how "
+            "long to train. Scale the data (StandardScaler), or set early_stopping=False."
+        )
+    best = looks[_lowest(curve)]
 
     def is_as_good(index: int) -> bool:
+        if not np.isfinite(curve[index]):
+            return False
         excess = looks[index] - best
         mean = excess @ weights
         standard_error = ((excess - mean).square() @ weights / len(excess)).sqrt()
         return bool(mean <= (2 if index == 0 else 1) * standard_error)
 
     first = next(index for index in range(len(looks)) if is_as_good(index))
-    return min(first * plan.evaluate_every, plan.n_epochs), curve
+    return min(first * plan.evaluate_every, plan.n_epochs), [loss + float(constants @ weights) for loss in curve]
+
+
+def _lowest(curve: list[float]) -> int:
+    """The look with the lowest loss that is a number."""
+    return int(np.argmin(np.where(np.isfinite(curve), curve, np.inf)))

@@ -19,6 +19,9 @@ from skae.training.graphs import CapturedStep, CudaGraph
 from skae.training.optimizers import Optimizer, Updates
 from skae.training.players import Player, make_players
 
+# Training rows by which a model is looked at before it is handed over.
+CHECKED_ROWS = 1024
+
 
 @dataclass
 class History:
@@ -32,17 +35,22 @@ class History:
         Mean loss of the held-out rows, and after how many epochs; they begin with the start.
     terms : dict of list of float
         The loss by term, an entry an epoch.
+    relative_loss : list of float
+        The loss of the held-out rows without what is the same for all models of a fit.
     """
 
     loss: list[float] = field(default_factory=list)
     terms: dict[str, list[float]] = field(default_factory=dict)
     validation_loss: list[float] = field(default_factory=list)
     validation_epochs: list[int] = field(default_factory=list)
+    relative_loss: list[float] = field(default_factory=list)
 
     @property
     def final_loss(self) -> float:
         """The lowest held-out loss, or the last loss where nothing is held out."""
-        return min(self.validation_loss) if self.validation_loss else self.loss[-1]
+        if not self.relative_loss:
+            return self.loss[-1]
+        return min(filter(math.isfinite, self.relative_loss), default=math.inf)
 
 
 @dataclass
@@ -187,6 +195,17 @@ class Trainer:
                     self._add_terms(self._step_of(index, one).terms, "", one.weight, index)
         self._record(rows)
 
+    def check_finite(self, model: Model, rows: Rows) -> None:
+        """Raise FloatingPointError unless a model's weights and results are finite: losses are of earlier weights."""
+        if not model.is_finite(*rows.first(CHECKED_ROWS)[:3]):
+            raise self._diverged(f"Weights or results are not finite after {self.epoch} epochs")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what}: training diverges. Try a learning_rate below {self.plan.learning_rate:g}, "
+            "optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
+        )
+
     def close(self) -> None:
         """Detach the models from the trainer: own storage, evaluation mode, no generators."""
         for player in self.players:
@@ -270,7 +289,10 @@ class Trainer:
         scale = player.loss_scales[index] / n
         with autocast(step.input.device, self.plan.optimizer.precision):
             terms = player.terms(step)
-            gradient = torch.full_like(step.input[:, 0], scale) if weight is None else weight * scale
+            is_double = any(term.dtype == torch.float64 for term in terms.values())
+            dtype = torch.float64 if is_double else step.input.dtype
+            plain = torch.full_like(step.input[:, 0], scale, dtype=dtype)
+            gradient = plain if weight is None else weight * plain
             player.backward(terms, gradient, index)
         if recorded:
             self._add_terms(terms, player.name, weight, index)
@@ -315,10 +337,7 @@ class Trainer:
             values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
             loss = sum(value for name, value in values.items() if self._is_main(name))
             if not all(math.isfinite(value) for value in values.values()):
-                raise FloatingPointError(
-                    f"The loss became {loss} in epoch {self.epoch + 1}: training diverges. Try a learning_rate below "
-                    f"{self.plan.learning_rate:g}, optimizer=AdamW(clip_norm=1.0), or scale the data (StandardScaler)."
-                )
+                raise self._diverged(f"The loss became {loss} in epoch {self.epoch + 1}")
             for name, value in values.items():
                 history.terms.setdefault(name, []).append(value)
             history.loss.append(loss)
@@ -349,8 +368,9 @@ class _Best:
             return False
         trainer = self.trainer
         for index, (model, rows) in enumerate(zip(trainer.models, self.validation, strict=True)):
-            loss = evaluate(model, rows, trainer.plan.batch_size)
-            trainer.histories[index].validation_loss.append(loss)
+            loss, constant = evaluate(model, rows, trainer.plan.batch_size)
+            trainer.histories[index].relative_loss.append(loss)
+            trainer.histories[index].validation_loss.append(loss + constant)
             trainer.histories[index].validation_epochs.append(trainer.epoch)
             if loss < self.losses[index]:
                 self.losses[index], self.since[index] = loss, 0
@@ -367,21 +387,26 @@ class _Best:
                 player.flat.values.copy_(weights)
 
 
-def evaluate(model: Model, rows: Rows, batch_size: int) -> float:
-    """Mean loss of the rows, by `row_losses`."""
-    losses, weights = row_losses(model, rows, batch_size)
-    return float(losses @ weights / weights.sum())
+def evaluate(model: Model, rows: Rows, batch_size: int) -> tuple[float, float]:
+    """Mean loss of the rows, by `row_losses`, and the mean of what it leaves out."""
+    losses, constants, weights = row_losses(model, rows, batch_size)
+    return float(losses @ weights / weights.sum()), float(constants @ weights / weights.sum())
 
 
 @torch.no_grad()
-def row_losses(model: Model, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Loss and weight of each row, without dropout; where the objective is random, with the same noise each time."""
+def row_losses(model: Model, rows: Rows, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of each row, what it leaves out as `relative_loss` does, and weight, in float64.
+
+    Without dropout; where the objective is random, with the same noise each time.
+    """
     model.eval()
     generator = torch.Generator(device=rows.device).manual_seed(0) if model.is_random else None
-    losses, weights = [], []
+    losses, constants, weights = [], [], []
     for batch in rows.epoch(max(batch_size, 1024)):
         step = model.step(batch.input, batch.target, batch.observed, weight=batch.weight, generator=generator)
-        losses.append(sum(step.terms.values()))
-        weights.append(torch.ones_like(losses[-1]) if batch.weight is None else batch.weight)
+        loss, constant = model.relative_loss(step)
+        losses.append(loss)
+        constants.append(constant)
+        weights.append(torch.ones_like(loss) if batch.weight is None else batch.weight)
     model.train()
-    return torch.cat(losses).double(), torch.cat(weights).double()
+    return torch.cat(losses).double(), torch.cat(constants).double(), torch.cat(weights).double()
