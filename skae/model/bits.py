@@ -43,6 +43,7 @@ class Bits(Posterior):
     """
 
     variational, is_random = True, True
+    term_names = ("negative_log_likelihood", "kl_divergence")
     weight = DiagonalGaussian.weight
 
     def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli"):

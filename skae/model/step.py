@@ -119,7 +119,7 @@ class Step:
         """The weighted mean over the rows of values of shape (n_rows, n_units)."""
         if self.weight is None:
             return values.mean(0)
-        return self.weight @ values / self.weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+        return self.weight @ values.to(self.weight.dtype) / self.weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
     @cached_property
     def departure(self) -> Tensor:
@@ -176,10 +176,11 @@ class Step:
 
     @cached_property
     def terms(self) -> dict[str, Tensor]:
-        """What the autoencoder minimises, by name, each of shape (n_rows,)."""
-        terms = self.model.posterior.terms(self)
-        for penalty in self.model.penalties:
-            terms[penalty.name] = penalty.weight * penalty(self)
+        """What the autoencoder minimises, by name, each of shape (n_rows,): the posterior's terms and the penalties."""
+        model = self.model
+        terms = dict(model.posterior.terms(self))
+        for name, penalty in zip(model.penalty_names, model.penalties, strict=True):
+            terms[name] = penalty.weight * model.penalty_unit * penalty(self)
         return terms
 
 
