@@ -167,6 +167,8 @@ class Step:
     def log_likelihood_of(self, eta: Tensor) -> Tensor:
         """log p(x | z) of each row for decoder outputs of shape (..., n_rows, n_features)."""
         model = self.model
+        if self.counted is not None:
+            eta = model.likelihood.of_observed(eta, self.counted)
         entries = model.likelihood.log_prob(eta, self.target, model.extras)
         if model.emphasis != 1 and self.corrupted.changed is not None:
             entries = torch.where(self.corrupted.changed, model.emphasis * entries, entries)
