@@ -21,6 +21,7 @@ from skae import (
     GaussianCode,
     LaplaceCode,
     MaximumMeanDiscrepancy,
+    SemanticHashing,
     SparseAE,
     TotalCorrelation,
 )
@@ -258,3 +259,19 @@ def test_all_layers_of_a_convolutional_encoder(init, sampling):
 def test_a_generator_is_not_its_critic_turned_round():
     with pytest.raises(ValueError, match="use a network with tied=False"):
         GAN(2, network=DenseNetwork((8,), tied=True), max_iter=1).fit(real(30, P))
+
+
+DRAWING = {
+    "bits": SemanticHashing(4, batch_size=8),
+    **{
+        name: VAE(2, likelihood=name, missingness="self_masking", batch_size=8)
+        for name in ("bernoulli", "poisson", "multinomial")
+    },
+}
+
+
+@pytest.mark.parametrize("estimator", **over(DRAWING))
+def test_what_diverges_says_so_where_something_is_drawn(estimator):
+    X = np.where(np.random.default_rng(0).random((60, P)) < 0.2, np.nan, shares(60, P))
+    with pytest.raises(FloatingPointError, match="training diverges"):
+        clone(estimator).set_params(**OPTIONS | {"learning_rate": 1e30}).fit(X)

@@ -67,7 +67,9 @@ class Bits(Posterior):
             noise = torch.randn(encoded.shape, generator=generator, device=encoded.device, dtype=encoded.dtype)
             return torch.tanh(0.5 * (encoded + self.noise * noise))
         soft = torch.tanh(0.5 * encoded)
-        hard = torch.bernoulli(torch.sigmoid(encoded.detach()), generator=generator).mul_(2).sub_(1)
+        # A training that diverges is told by its loss, which is no number either.
+        chance = torch.sigmoid(encoded.detach()).nan_to_num(0.5)
+        hard = torch.bernoulli(chance, generator=generator).mul_(2).sub_(1)
         return soft + (hard - soft.detach())
 
     def kl_divergence(self, encoded: Tensor) -> Tensor:

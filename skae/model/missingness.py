@@ -160,7 +160,8 @@ def drawn_rows(
     model = step.model
     likelihood, scaling = model.likelihood, model.scaling
     target, observed = step.target[row], observed_of(step)[row]
-    drawn = likelihood.sample_given(eta, model.extras, target, observed, generator)
+    # A training that diverges is told by its loss: nothing can be drawn there.
+    drawn = likelihood.sample_given(torch.nan_to_num(eta), model.extras, target, observed, generator)
     if eta.requires_grad:
         mean = likelihood.mean_given(eta, target, observed)
         numbers = likelihood.is_number(eta.shape[-1], eta.device)
