@@ -167,13 +167,13 @@ def test_encoder_and_critic_terms_of_a_code():
     reset_parts([critic], generator())
     model = SimpleNamespace(n_components=2, reference=codes)
     step = SimpleNamespace(
-        one_sample=codes.requires_grad_(), model=model, generator=generator(), loss_scale=0.5, critic=lambda _: critic
+        one_sample=codes.requires_grad_(), model=model, generator=generator(), critic=lambda _: critic
     )
     with torch.no_grad():
         critic.layers[-1].weight.zero_()
         critic.layers[-1].bias.fill_(0.3)
     one, other = np.log1p(np.exp(-0.3)), np.log1p(np.exp(0.3))
-    torch.testing.assert_close(penalty(step), torch.full((50,), one / 0.5, dtype=torch.float32))
+    torch.testing.assert_close(penalty(step), torch.full((50,), one, dtype=torch.float32))
     loss = penalty.critic_terms(step)["loss"]
     torch.testing.assert_close(loss, torch.full((50,), one + other, dtype=torch.float32))
     loss.sum().backward()

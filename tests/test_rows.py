@@ -103,7 +103,8 @@ def test_the_loss_counts_observed_entries_alone(example):
     model = model.in_float64()
     with torch.no_grad():
         step = Step(model, input, target, observed)
-        entries = model.likelihood.log_prob(step.eta, step.target, model.extras) + model.log_jacobian
+        eta = model.likelihood.of_observed(step.eta, observed)
+        entries = model.likelihood.log_prob(eta, step.target, model.extras) + model.log_jacobian
     seen = ~np.isnan(X)
     np.testing.assert_array_equal(observed, seen)
     by_hand = np.array([row[mask].sum() for row, mask in zip(entries.numpy(), seen, strict=True)])

@@ -102,7 +102,7 @@ def test_penalties_are_their_formulas(layers):
         if layers == "code"
         else list(zip((1, 1) if layers == "all" else layers, (hidden, step.code), strict=False))
     )
-    unit = P / step.loss_scale
+    unit = P
     for kind in KINDS:
         expected = 0
         for factor, h in used:

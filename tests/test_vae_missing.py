@@ -1,6 +1,8 @@
 """What a VAE says of missing entries, and its model of why they are missing."""
 
+import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +10,23 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from registry import counts, generator, real, shares
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from torch.distributions import Bernoulli as BernoulliDistribution
 
-from skae import VAE, Bernoulli, DenseNetwork, Gaussian, Mixed, MixturePrior, Poisson, SelfMasking, StudentT
+from skae import (
+    VAE,
+    AutoencoderTransformer,
+    Bernoulli,
+    DenseNetwork,
+    Gaussian,
+    Mixed,
+    MixturePrior,
+    Multinomial,
+    Poisson,
+    SelfMasking,
+    StudentT,
+    VampPrior,
+)
 from skae.model.missingness import drawn_rows
 
 QUICK = {"early_stopping": False, "random_state": 0}
@@ -308,7 +324,9 @@ def test_gradients_of_draws_are_those_of_their_noise_or_their_mean():
     }.items():
         model = one_component(kind, "self_masking")[0].model_
         eta = torch.zeros(3, 6, requires_grad=True)
-        drawn, _ = drawn_rows(model, eta, generator())
+        zeros = torch.zeros(3, 6)
+        step = SimpleNamespace(model=model, input=zeros, target=zeros, observed=zeros)
+        drawn, _ = drawn_rows(step, eta, generator())
         (made,) = torch.autograd.grad(drawn @ torch.arange(1.0, 7.0), eta, torch.ones(3))
         (of_mean,) = torch.autograd.grad(model.likelihood.mean(eta) @ torch.arange(1.0, 7.0), eta, torch.ones(3))
         expected = torch.where(torch.tensor(discrete) > 0, of_mean, torch.arange(1.0, 7.0).expand(3, 6))
@@ -378,3 +396,145 @@ def test_tables_stay_tables(missingness):
         for name in table:
             assert list(made.loc[seen[name], name]) == list(table.loc[seen[name], name])
             assert set(made[name].unique()) <= set(table[name].unique()) or name == "age"
+
+
+# Scores ---------------------------------------------------------------------------------------------
+
+
+def density(vae, X):
+    """Log-density of the observed entries of each row under a linear VAE, in closed form."""
+    row = np.full(X.shape[1], np.nan)
+    mean, covariance = conditional(vae, row)
+    made = []
+    for x in X:
+        seen = ~np.isnan(x)
+        part = covariance[np.ix_(seen, seen)]
+        away = x[seen] - mean[seen]
+        made.append(-0.5 * (away @ np.linalg.solve(part, away) + np.linalg.slogdet(2 * np.pi * part)[1]))
+    return np.array(made)
+
+
+def test_gaps_do_not_make_a_row_anomalous_where_the_encoder_knew_none():
+    X, _ = load_iris(return_X_y=True)
+    vae = VAE(2, hidden_layer_sizes=(), random_state=0).fit(X)
+    gappy = X.copy()
+    gappy[:, [1, 3]] = np.nan
+    for rows in (gappy, with_gaps(X, 0.5)):
+        exact = density(vae, rows)
+        assert_allclose(vae.score_samples(rows), exact, rtol=0, atol=0.05)
+        assert_allclose(vae.score_samples(rows.astype(np.float32)), exact, rtol=0, atol=0.05)
+        assert_allclose(vae.score_samples(rows, n_samples=5000), exact, rtol=0, atol=0.01)
+    assert_allclose(vae.score_samples(X), density(vae, X), rtol=0, atol=1e-3)
+
+
+BY_PRIOR = {
+    "gaussian": {},
+    "vamp": {"prior": VampPrior(8)},
+    "poisson": {"likelihood": "poisson"},
+    "bernoulli": {"likelihood": Bernoulli(bounds=(0, 40))},
+    "student_t": {"likelihood": "student_t"},
+    "multinomial": {"likelihood": "multinomial"},
+    "mixed": {"likelihood": Mixed([("gaussian", 2), ("student_t", 3)])},
+}
+
+
+@pytest.mark.parametrize("options", BY_PRIOR.values(), ids=BY_PRIOR)
+def test_scores_of_rows_with_gaps_are_integrals_over_the_code(options):
+    X = counts(120, 5).clip(0, 40)
+    vae = VAE(1, hidden_layer_sizes=(8,), max_iter=20, **QUICK, **options).fit(X)
+    rows = with_gaps(X[:25], 0.5)
+    rows[3] = np.nan
+    model = vae.model_.in_float64()
+    grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None, None]
+    with torch.no_grad():
+        step = model.step(*model.prepare(torch.from_numpy(rows)))
+        logs = []
+        for codes in grid.split(2000):
+            codes = codes.expand(-1, 25, -1)
+            logs.append(step.log_likelihood_of(step.decode(codes)) + model.prior.log_prob(codes, model))
+        width = float(grid[1] - grid[0])
+        exact = torch.logsumexp(torch.cat(logs), 0) + math.log(width) - 0.5 * math.log(2 * math.pi)
+    assert_allclose(exact[3], 0, atol=1e-6)
+    assert_allclose(vae.score_samples(rows, n_samples=20_000, random_state=1), exact, rtol=0, atol=0.05)
+    # A bound on average, and not far off with few draws.
+    few = vae.score_samples(rows)
+    assert abs(float(few.mean() - exact.mean())) < 0.25
+    assert few[3] == 0
+
+
+def test_scores_of_rows_do_not_depend_on_others_gaps():
+    X = real(40, 5)
+    vae = VAE(2, hidden_layer_sizes=(8,), max_iter=5, **QUICK).fit(X)
+    gappy = np.where(np.arange(40)[:, None] % 2 == 0, with_gaps(X, 0.4), X)
+    full = ~np.isnan(gappy).any(1)
+    assert_allclose(vae.score_samples(gappy)[full], vae.score_samples(X)[full], rtol=1e-6)
+    assert_allclose(vae.score_samples(gappy)[::-3], vae.score_samples(gappy[::-3]), rtol=1e-6)
+    assert vae.score_samples(gappy, n_samples=1).shape == (40,)
+
+
+# Words ----------------------------------------------------------------------------------------------
+
+SHARES = np.array([0.5, 0.3, 0.2])
+
+
+def words(n=400, total=100):
+    """Counts of three words in documents of one length, and the same without every other first word."""
+    X = np.random.default_rng(0).multinomial(total, SHARES, size=n).astype(float)
+    gappy = X.copy()
+    gappy[::2, 0] = np.nan
+    return X, gappy
+
+
+def test_the_observed_words_are_scored_among_themselves():
+    _, gappy = words(20)
+    vae = VAE(1, likelihood="multinomial", hidden_layer_sizes=(4,), max_iter=2, **QUICK).fit(gappy)
+    model = vae.model_
+    step = model.step(*model.prepare_for_training(torch.from_numpy(gappy)))
+    with torch.no_grad():
+        expected = []
+        for row, logits in zip(gappy, step.eta, strict=True):
+            seen = torch.from_numpy(~np.isnan(row))
+            shares = torch.softmax(logits[seen], 0)
+            expected.append(float((torch.from_numpy(row)[seen] * shares.log()).sum()))
+        assert_allclose(step.log_likelihood, expected, rtol=1e-5)
+        # What the decoder says of a word that is not there counts for nothing.
+        wild = step.eta + torch.tensor([50.0, 0, 0]) * (1 - step.observed)
+        assert_allclose(step.log_likelihood_of(wild), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAE])
+def test_gaps_are_no_absent_words(estimator):
+    _, gappy = words()
+    options = {"hidden_layer_sizes": (8,), "max_iter": 40, "random_state": 0}
+    made = estimator(1, likelihood="multinomial", **options).fit(gappy).reconstruct(gappy)
+    assert_allclose(made.mean(0), SHARES, atol=0.02)
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.01])
+def test_words_are_filled_in_the_rows_own_units(unit):
+    X, gappy = (unit * rows for rows in words())
+    vae = VAE(1, likelihood="multinomial", hidden_layer_sizes=(8,), max_iter=40, **QUICK).fit(gappy)
+    filled = vae.complete(gappy, random_state=0)
+    assert_allclose(filled[::2, 0].mean(), 50 * unit, rtol=0.05)
+    # Rows of twice the length get twice as many.
+    twice = vae.complete(gappy * [1, 2, 2], random_state=0)
+    assert_allclose(twice[::2, 0].mean(), 100 * unit, rtol=0.15)
+    assert_allclose(vae.complete(np.full((1, 3), np.nan), random_state=0)[0], SHARES, atol=0.03)
+    if unit == 1:
+        drawn = vae.sample_completions(gappy, 5, random_state=0)[:, ::2, 0]
+        assert_allclose(drawn.mean(), filled[::2, 0].mean(), rtol=0.03)
+        assert_array_equal(drawn, drawn.round())
+
+
+def test_draws_of_missing_words_have_the_rate_of_those_that_are_there():
+    part, eta = Multinomial(n_trials=7), torch.log(torch.tensor(SHARES)).expand(40_000, 3)
+    for observed, o in (([0.0, 1.0, 1.0], 50.0), ([0.0, 0.0, 1.0], 20.0)):
+        mask, target = torch.tensor(observed).double(), torch.tensor([0.0, 30.0, 20.0]).double()
+        drawn = part.sample_given(eta, {}, target, mask, generator())[:, 0]
+        known = float(mask @ torch.tensor(SHARES))
+        mean = 0.5 * o / known
+        assert_allclose(float(drawn.mean()), mean, rtol=0.02)
+        # A negative multinomial count: Poisson with a rate that is known from so many words alone.
+        assert_allclose(float(drawn.var()), mean + mean * 0.5 / known, rtol=0.04)
+    nothing = part.sample_given(eta, {}, torch.zeros(3).double(), torch.zeros(3).double(), generator())
+    assert_allclose(nothing.mean(0), 7 * SHARES, rtol=0.03)

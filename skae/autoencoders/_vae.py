@@ -15,6 +15,7 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
+from skae.model.marginal import log_density
 from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.settings import own_settings
@@ -196,6 +197,9 @@ class VAE(BaseAutoencoder):
 
         log 1/K Σ p(x, zₖ)/q(zₖ | x) rises with K towards log p(x), equation 8 of [2]_. All rows
         share the same K draws of the noise, so that a row's score does not depend on the others.
+        Of a row with gaps, it is the density of what is there, with codes drawn around the mode of
+        p(z | x) and, for a twentieth, from the prior, since an encoder that was not trained on gaps
+        takes them for column means.
 
         Parameters
         ----------
@@ -214,19 +218,38 @@ class VAE(BaseAutoencoder):
         check_is_fitted(self)
         generator = new_generator(torch.device("cpu"), check_random_state(random_state))
         noise = torch.randn(n_samples, 1, self.n_components_, generator=generator, dtype=torch.float64)
+        seed = int(torch.randint(2**31, (), generator=generator))
 
         def bound(model, step):
             posterior, encoded = model.posterior, step.encoded
             scale = torch.exp(0.5 * posterior.log_variance(encoded))
-            draws_at_once, logs = max(1, CHUNK_ELEMENTS // max(1, encoded.shape[0] * model.n_features)), []
-            for draws in noise.to(encoded).split(draws_at_once):
+            logs = []
+            for draws in noise.to(encoded).split(_draws_at_once(step)):
                 sample = step.code + scale * draws
                 log_joint = step.log_likelihood_of(step.decode(sample))
                 logs.append(log_joint + posterior.log_ratio(encoded, sample, model))
-            return torch.logsumexp(torch.cat(logs), dim=0) - math.log(n_samples)
+            made = torch.logsumexp(torch.cat(logs), dim=0) - math.log(n_samples)
+            if step.observed is not None:
+                gappy = (step.observed == 0).any(1)
+                made[gappy] = self._log_density_of_gappy(model, step, gappy, noise, seed).to(made.dtype)
+            return made
 
         # A few rows at a time, so that their draws share a chunk.
         return self._scores(X, bound, min(n_samples, 16))
+
+    def _log_density_of_gappy(self, model, step, gappy, noise, seed) -> torch.Tensor:
+        """log p(x_o) of these rows of a step, in double precision, in which differences are derivatives."""
+        exact = model if model.reference.dtype == torch.float64 else self.model_.in_float64()
+        noise = noise.to(model.reference.device)
+        generator = torch.Generator(noise.device).manual_seed(seed)
+        drawn = exact.prior.sample(len(noise), exact, generator)[:, None]
+        size = max(1, CHUNK_ELEMENTS // ((2 * self.n_components_ + 1) * model.n_features))
+        made = []
+        for index in gappy.nonzero().flatten().split(size):
+            rows = (each[index].double() for each in (step.input, step.target, step.observed))
+            some = exact.step(*rows)
+            made.append(log_density(some, noise, drawn, _draws_at_once(some)))
+        return torch.cat(made) if made else noise.new_zeros(0)
 
     @own_settings()
     def complete(self, X, *, n_samples=1000, random_state=None):
@@ -367,3 +390,8 @@ class VAE(BaseAutoencoder):
             log_variance = square + variance - 1 - 2 * kl
             kl = 0.5 * (torch.log(variance + spread) - log_variance)
         return {"kl_by_component_": kl.numpy(), "active_units_": int((spread > 0.01).sum())}
+
+
+def _draws_at_once(step) -> int:
+    """How many codes of each row of a step are decoded together."""
+    return max(1, CHUNK_ELEMENTS // max(1, step.input.numel()))

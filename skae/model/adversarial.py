@@ -103,7 +103,7 @@ class AdversarialCode(Penalty):
         What the codes are to be like: "normal", "uniform", "mixture", "swiss_roll", a part, or a
         function of a number of codes and a `numpy.random.Generator`.
     weight : float, default=1.0
-        1 charges a nat of the critic's loss as much as the variance of one entry of a row.
+        1 charges a nat of the critic's loss as much as twice the variance of one entry of a row.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Hidden units of the critic.
     critic_steps : int, default=1
@@ -137,9 +137,9 @@ class AdversarialCode(Penalty):
         return Dense((n_components, *self.hidden_layer_sizes, 1), "silu")
 
     def __call__(self, step: Step) -> Tensor:
-        """The encoder's part, in the likelihood's units."""
+        """The encoder's part, in nats."""
         loss = AdversarialLoss("non_saturating")
-        return loss.opponent(step.critic(self), step.one_sample) / step.loss_scale
+        return loss.opponent(step.critic(self), step.one_sample)
 
     def critic_terms(self, step: Step) -> dict[str, Tensor]:
         """The critic's part."""
@@ -180,6 +180,8 @@ class GenerativeAdversary(Model):
         self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
+        if getattr(network, "tied", False):
+            raise ValueError("A generator cannot have the weights of its critic: use a network with tied=False.")
         self.critic = network.encoder(self.n_features, 1)
         self.critic.pace = CRITIC_PACE
         self.decoder = network.decoder(n_components, self.n_features, self.critic)

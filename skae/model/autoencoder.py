@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
-from skae.model.model import Model, Objective
+from skae.model.model import Model, Objective, unique_names
 from skae.model.networks import Dense, Shortcut, reset_parts
 from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
@@ -61,7 +62,9 @@ class Autoencoder(Model):
         super().__init__()
         self._remember(locals())
         self.network, self.posterior, self.likelihood = network, posterior, likelihood
-        self.corruption, self.penalties = corruption, list(penalties)
+        # Copies, since a part that is given twice is two terms, each with a critic of its own.
+        self.corruption, self.penalties = corruption, [copy.copy(penalty) for penalty in penalties]
+        self.penalty_names = unique_names((penalty.name for penalty in self.penalties), posterior.term_names)
         self.conditioning, self.emphasis = conditioning, emphasis
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
@@ -124,6 +127,11 @@ class Autoencoder(Model):
         return {**fixed, **self._learnt}
 
     @property
+    def penalty_unit(self) -> float:
+        """What a penalty of one costs with a weight of one, in the units of the loss: see `Penalty`."""
+        return 1.0 if self.posterior.variational else 1 / self.loss_scale
+
+    @property
     def networks(self) -> list[nn.Module]:
         """The parts that are worth compiling."""
         return [self.encoder, self.decoder]
@@ -141,11 +149,11 @@ class Autoencoder(Model):
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""
         made = [Objective("", self.main_parameters(), lambda step: step.terms, self.loss_scale)]
-        for index, penalty in enumerate(self.penalties):
+        for index, (name, penalty) in enumerate(zip(self.penalty_names, self.penalties, strict=True)):
             if self.has_critic[index]:
                 parameters = list(self.critics[index].parameters())
                 terms = partial(_critic_terms, index)
-                made.append(Objective(f"{penalty.name}_critic_", parameters, terms, repeats=penalty.critic_steps))
+                made.append(Objective(f"{name}_critic_", parameters, terms, repeats=penalty.critic_steps))
         return made
 
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> Step:

@@ -47,6 +47,7 @@ class Bits(Posterior):
     """
 
     variational, is_random, is_choice = True, True, True
+    term_names = ("negative_log_likelihood", "kl_divergence")
     weight = DiagonalGaussian.weight
 
     def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli"):
@@ -70,7 +71,9 @@ class Bits(Posterior):
             noise = torch.randn(encoded.shape, generator=generator, device=encoded.device, dtype=encoded.dtype)
             return torch.tanh(0.5 * (encoded + self.noise * noise))
         soft = torch.tanh(0.5 * encoded)
-        hard = torch.bernoulli(torch.sigmoid(encoded.detach()), generator=generator).mul_(2).sub_(1)
+        # A training that diverges is told by its loss, which is no number either.
+        chance = torch.sigmoid(encoded.detach()).nan_to_num(0.5)
+        hard = torch.bernoulli(chance, generator=generator).mul_(2).sub_(1)
         return soft + (hard - soft.detach())
 
     def kl_divergence(self, encoded: Tensor) -> Tensor:

@@ -120,6 +120,7 @@ class BoltzmannUnits(Posterior):
     """
 
     is_random = True
+    term_names = ("contrastive_divergence",)
 
     def __init__(self, hidden="binary", *, n_gibbs=1, persistent=False, n_chains=128):
         self.hidden = hidden

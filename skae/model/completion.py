@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skae.model.missingness import drawn_rows
+from skae.model.missingness import drawn_rows, observed_of
 from skae.model.step import Step
 
 # Share of the codes that are drawn from the prior.
@@ -87,11 +87,11 @@ def _codes(step: Step, n_draws: int, n_prior: int, empty: Tensor, generator: tor
 def _rows(step: Step, eta: Tensor, generator: torch.Generator, shared: bool) -> tuple[Tensor, Tensor]:
     """Draws of p(x | z), as `drawn_rows` makes them; shared noise is drawn again for each row."""
     if not shared:
-        return drawn_rows(step.model, eta, generator)
+        return drawn_rows(step, eta, generator)
     state, made = generator.get_state(), []
-    for row in eta.unbind(1):
+    for index, row in enumerate(eta.unbind(1)):
         generator.set_state(state)
-        made.append(drawn_rows(step.model, row, generator))
+        made.append(drawn_rows(step, row, generator, index))
     drawn, seen = zip(*made, strict=True)
     return torch.stack(drawn, 1), torch.stack(seen, 1)
 
@@ -101,7 +101,9 @@ def expected_rows(step: Step, n_draws: int, generator: torch.Generator) -> Tenso
     state = generator.get_state()
     draws = weighted_draws(step, n_draws, generator, shared=True)
     generator.set_state(state)
-    rows = step.model.likelihood.mean(draws.eta) if draws.rows is None else draws.rows
+    rows = draws.rows
+    if rows is None:
+        rows = step.model.likelihood.mean_given(draws.eta, step.target, observed_of(step))
     return torch.einsum("kn,knp->np", draws.weight, rows)
 
 
@@ -118,4 +120,5 @@ def resampled_rows(step: Step, n_draws: int, n_made: int, generator: torch.Gener
     index = chosen[..., None].expand(-1, -1, draws.eta.shape[-1])
     if draws.rows is not None:
         return draws.rows.gather(0, index)
-    return step.model.likelihood.sample(draws.eta.gather(0, index), step.model.extras, generator)
+    eta, likelihood = draws.eta.gather(0, index), step.model.likelihood
+    return likelihood.sample_given(eta, step.model.extras, step.target, observed_of(step), generator)

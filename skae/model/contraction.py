@@ -62,13 +62,13 @@ def closed_form(step: Step) -> Tensor | None:
 class Contraction(Penalty):
     r"""An insensitive code: the squared Frobenius norm of the encoder's Jacobian.
 
-    .. math:: \Big\|\frac{\partial f}{\partial x}(x)\Big\|_F^2
-        + \gamma\, \Big\|\frac{\partial f}{\partial x}(x)
+    .. math:: p\, \Big\|\frac{\partial f}{\partial x}(x)\Big\|_F^2
+        + p\, \gamma\, \Big\|\frac{\partial f}{\partial x}(x)
         - \frac{\partial f}{\partial x}(x + \epsilon)\Big\|_F^2, \quad \epsilon \sim N(0, \sigma^2 I)
 
-    The first term is equation 2 of [1]_, the second equation 8 of [2]_, which also makes the Jacobian
-    change slowly. x is the standardised row that the encoder sees, and the penalty is in units of a
-    row's variance, so that neither the data's units nor the number of columns change what a weight
+    The first term is p times equation 2 of [1]_, the second p times equation 8 of [2]_, which also
+    makes the Jacobian change slowly. x is the standardised row that the encoder sees, whose variance
+    is the number p of columns, so that neither the data's units nor this number change what a weight
     does.
 
     Parameters
@@ -112,8 +112,8 @@ class Contraction(Penalty):
             raise ValueError(f"noise_scale={self.noise_scale!r} must be above 0.")
 
     def __call__(self, step: Step) -> Tensor:
-        """The penalty of each row, in the likelihood's units."""
-        return step.model.n_features / step.loss_scale * self.squared_norm(step)
+        """The penalty of each row."""
+        return step.model.n_features * self.squared_norm(step)
 
     def squared_norm(self, step: Step) -> Tensor:
         """The squared norm of each row's Jacobian, or an estimate, and γ times the second-order term."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -237,17 +237,35 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor, memory: list[Tensor] | None = None) -> Tensor:
         """Map rows of shape (n_rows, n_in) to (n_rows, n_out); `memory` receives the positions of the maxima."""
+        for images in self._halved(x, memory):
+            flat = images.flatten(1)
+        return self.dense(self._with_further(flat, x))
+
+    def _halved(self, x: Tensor, memory: list[Tensor] | None = None) -> Iterator[Tensor]:
+        """The images after each convolution."""
         act = ACTIVATIONS[self.activation]
-        images, further = x[:, : self.n_conv], x[:, self.n_conv :]
-        images = images.unflatten(1, (-1, *self.size))
+        images = x[:, : self.n_conv].unflatten(1, (-1, *self.size))
         for convolution in self.convolutions:
             images = act(convolution(images))
             if self.down != "stride":
                 images, positions = halve(images, self.down, self.window)
                 if memory is not None and positions is not None:
                     memory.append(positions)
-        flat = images.flatten(1)
-        return self.dense(torch.cat([flat, further], 1) if further.shape[1] else flat)
+            yield images
+
+    def _with_further(self, flat: Tensor, x: Tensor) -> Tensor:
+        """What the first dense layer reads: the last images, and inputs beyond the image."""
+        return torch.cat([flat, x[:, self.n_conv :]], 1) if x.shape[1] > self.n_conv else flat
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden layers, convolutions and dense ones."""
+        return len(self.convolutions) + self.dense.n_hidden
+
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """What each convolution and each hidden dense layer passes on, of shape (n_rows, n_units)."""
+        made = [images.flatten(1) for images in self._halved(x)]
+        return [*made, *self.dense.hidden(self._with_further(made[-1], x))]
 
 
 class ConvDecoder(nn.Module):

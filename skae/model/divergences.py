@@ -24,15 +24,15 @@ class MaximumMeanDiscrepancy(Penalty):
     .. math:: E\,k(z, z') + E\,k(\tilde z, \tilde z') - 2 E\,k(z, \tilde z), \quad
         k(a, b) = \frac{C}{C + \|a - b\|^2},\ C = 2 d
 
-    with codes z and draws :math:`\tilde z` of the prior. With `AutoencoderTransformer` this is the
-    Wasserstein autoencoder [1]_, with `VAE` InfoVAE [2]_.
+    with codes z and draws :math:`\tilde z` of the prior; a batch of one row adds nothing. With
+    `AutoencoderTransformer` this is the Wasserstein autoencoder [1]_, with `VAE` InfoVAE [2]_.
 
     Parameters
     ----------
     prior : str, Prior or callable, default="normal"
         What the codes are to be like.
     weight : float, default=10.0
-        In the units of the likelihood, with the variance of one entry of a row as its unit.
+        1 charges a unit of the discrepancy as much as twice the variance of one entry of a row.
 
     References
     ----------
@@ -67,15 +67,31 @@ class MaximumMeanDiscrepancy(Penalty):
         generator = step.generator or torch.Generator(z.device).manual_seed(0)
         drawn = self.prior_part.sample(len(z), step.model, generator).to(z)
         weight = torch.ones_like(z[:, 0]) if step.weight is None else step.weight
-        codes = mean_over_others(inverse_multiquadric(z, z), weight)
-        draws = mean_over_others(inverse_multiquadric(drawn, drawn), torch.ones_like(weight))
-        return (codes + draws - 2 * inverse_multiquadric(z, drawn).mean(1)) / step.loss_scale
+        codes, has_others = mean_over_others(inverse_multiquadric(z, z), weight)
+        draws, _ = mean_over_others(inverse_multiquadric(drawn, drawn), torch.ones_like(weight))
+        # A row that is alone in its batch says nothing of how far codes are from each other.
+        return torch.where(has_others, codes + draws - 2 * inverse_multiquadric(z, drawn).mean(1), 0.0)
 
 
-def mean_over_others(kernel: Tensor, weight: Tensor) -> Tensor:
-    """The mean of each row of a square matrix without its diagonal, by the weights of the columns."""
-    others = weight.sum() - weight
-    return (kernel @ weight - kernel.diagonal() * weight) / others.clamp_min(torch.finfo(kernel.dtype).tiny)
+def mean_over_others(kernel: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of each row of a square matrix without its diagonal, by the weights of the columns.
+
+    Returns
+    -------
+    mean : Tensor of shape (n_rows,)
+        Zero where no other column has a weight.
+    has_others : Tensor of bool, of shape (n_rows,)
+    """
+    itself = torch.eye(len(weight), dtype=torch.bool, device=weight.device)
+    others = weight.expand(len(weight), -1).masked_fill(itself, 0.0)
+    total = others.sum(1)
+    has_others = total > 0
+    return (kernel * others).sum(1) / torch.where(has_others, total, 1.0), has_others
+
+
+def shares_of(weight: Tensor) -> Tensor:
+    """Weights that sum to one; equal ones where no row of a batch has a weight."""
+    return torch.where((weight > 0).any(), weight, 1.0) / torch.where((weight > 0).any(), weight.sum(), len(weight))
 
 
 def inverse_multiquadric(a: Tensor, b: Tensor) -> Tensor:
@@ -128,10 +144,10 @@ class TotalCorrelation(Penalty):
         return Dense((n_components, 128, 128, 1), "silu") if self.estimator == "critic" else None
 
     def __call__(self, step: Step) -> Tensor:
-        """log q(z) − Σ log q(zⱼ) of each row, in the likelihood's units."""
+        """log q(z) − Σ log q(zⱼ) of each row, in nats."""
         z = step.one_sample
         if self.estimator == "critic":
-            return step.critic(self)(z)[:, 0] / step.loss_scale
+            return step.critic(self)(z)[:, 0]
         mean, log_variance = step.code, step.model.posterior.log_variance(step.encoded)
         # log q(zᵢ | xⱼ) by component, of shape (n_rows, n_rows, n_components).
         difference = (z[:, None] - mean).square() * torch.exp(-log_variance)
@@ -139,9 +155,9 @@ class TotalCorrelation(Penalty):
         if step.weight is None:
             log_share = torch.full_like(z[:, 0], -math.log(len(z)))
         else:
-            log_share = (step.weight / step.weight.sum()).log()
+            log_share = shares_of(step.weight).log()
         joint = torch.logsumexp(log_q.sum(2) + log_share, 1)
-        return (joint - torch.logsumexp(log_q + log_share[:, None], 1).sum(1)) / step.loss_scale
+        return joint - torch.logsumexp(log_q + log_share[:, None], 1).sum(1)
 
     def critic_terms(self, step: Step) -> dict[str, Tensor]:
         """The critic's part."""
@@ -149,5 +165,5 @@ class TotalCorrelation(Penalty):
         if step.weight is None:
             index = torch.rand(z.shape, generator=step.generator, device=z.device).argsort(0)
         else:
-            index = torch.multinomial(step.weight, z.numel(), True, generator=step.generator).view(z.shape)
+            index = torch.multinomial(shares_of(step.weight), z.numel(), True, generator=step.generator).view(z.shape)
         return AdversarialLoss("non_saturating").critic(step.critic(self), z, z.gather(0, index), step.generator)

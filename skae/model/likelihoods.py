@@ -94,6 +94,22 @@ class Likelihood(BaseEstimator):
         """A draw of the target, by a private generator, which torch.distributions does not take."""
         raise NotImplementedError
 
+    # Of rows with gaps: entries do not depend on each other given `eta`, unless a likelihood says how.
+
+    def of_observed(self, eta: Tensor, observed: Tensor) -> Tensor:
+        """The decoder's output for the observed entries alone, as `log_prob` reads it."""
+        return eta
+
+    def mean_given(self, eta: Tensor, target: Tensor, observed: Tensor) -> Tensor:
+        """Expected target of rows of which the observed entries are known, where they are not."""
+        return self.mean(eta)
+
+    def sample_given(
+        self, eta: Tensor, extras: dict[str, Tensor], target: Tensor, observed: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """A draw of the target of rows of which the observed entries are known, where they are not."""
+        return self.sample(eta, extras, generator)
+
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Bias and slope, by column, that turn a standardised reconstruction into a first `eta`."""
         location, scale = self.target_affine(columns)

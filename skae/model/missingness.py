@@ -141,17 +141,29 @@ class SelfMask(nn.Module):
         return functional.logsigmoid(self.logits(x))
 
 
-def drawn_rows(model: Autoencoder, eta: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def observed_of(step: Step) -> Tensor:
+    """One for the observed entries of a batch, zero for the others."""
+    return torch.ones_like(step.input) if step.observed is None else step.observed
+
+
+def drawn_rows(
+    step: Step, eta: Tensor, generator: torch.Generator, row: int | slice = slice(None)
+) -> tuple[Tensor, Tensor]:
     """Draws of p(x | z) in the units of the likelihood, and standardised, each of the shape of `eta`.
+
+    What is observed of the batch, or of one of its rows, gives the unit of likelihoods that have none.
 
     The gradient goes through the noise. Draws of discrete columns have none: theirs is the
     gradient of their mean, the straight-through estimate (Bengio, Léonard and Courville,
     "Estimating or propagating gradients through stochastic neurons", 2013, section 4).
     """
+    model = step.model
     likelihood, scaling = model.likelihood, model.scaling
-    drawn = likelihood.sample(eta, model.extras, generator)
+    target, observed = step.target[row], observed_of(step)[row]
+    # A training that diverges is told by its loss: nothing can be drawn there.
+    drawn = likelihood.sample_given(torch.nan_to_num(eta), model.extras, target, observed, generator)
     if eta.requires_grad:
-        mean = likelihood.mean(eta)
+        mean = likelihood.mean_given(eta, target, observed)
         numbers = likelihood.is_number(eta.shape[-1], eta.device)
         drawn = torch.where(numbers, drawn, drawn.detach() + mean - mean.detach())
     raw = scaling.from_target(drawn)
@@ -169,7 +181,7 @@ class MissingnessStep(Step):
         mask = self.model.code_module.missingness
         if self.observed is None:
             return made + mask.log_present(self.input, torch.ones_like(self.input))
-        x = drawn_rows(self.model, eta.expand(N_DRAWS, *eta.shape), self.generator)[1]
+        x = drawn_rows(self, eta.expand(N_DRAWS, *eta.shape), self.generator)[1]
         log_missing = torch.logsumexp(mask.log_missing(x), 0) - math.log(N_DRAWS)
         there = mask.log_present(self.input, self.observed)
         return made + there + (log_missing * mask.counted(1 - self.observed)).sum(-1)

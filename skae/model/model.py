@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -11,6 +11,19 @@ from torch import Tensor, nn
 
 from skae.model.scaling import Columns
 from skae.model.settings import own_settings
+
+
+def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names in their order; one that is taken, or was there before, gets the first free number behind it."""
+    made, used = [], set(taken)
+    for name in names:
+        unique, number = name, 1
+        while unique in used:
+            number += 1
+            unique = f"{name}_{number}"
+        used.add(unique)
+        made.append(unique)
+    return made
 
 
 class Terms(Protocol):

@@ -10,6 +10,13 @@ from torch.distributions import Multinomial as MultinomialDistribution
 from skae.model.likelihoods import UNSURE, CountLikelihood
 from skae.model.scaling import Columns
 
+# The logarithm of the share of an entry that is not observed, beside the others: zero in every precision.
+GONE = -1e4
+# Of the observed columns together, by which their total is divided.
+LEAST_SHARE = 1e-6
+# The shape of a gamma distribution that is as good as zero.
+TINY = 1e-6
+
 
 class Multinomial(CountLikelihood):
     r"""Multinomial likelihood with a softmax over the columns; the network sees log(1 + x).
@@ -21,6 +28,10 @@ class Multinomial(CountLikelihood):
     as its total, as words do that are drawn one by one. Rows of one total, as `TfidfTransformer`
     or `normalize(X, norm="l1")` roughly or exactly make them, count alike; but where a KL term or
     a penalty stands beside the likelihood, a smaller total makes that weigh more.
+
+    Of a row with gaps, the observed columns alone are scored, by their shares among themselves.
+    `VAE.complete` fills the others in the row's own units: with the observed total o and the
+    columns' probabilities r, column j is expected at :math:`r_j\, o / \sum_{k\,\mathrm{observed}} r_k`.
 
     Parameters
     ----------
@@ -62,6 +73,35 @@ class Multinomial(CountLikelihood):
     def mean(self, eta: Tensor) -> Tensor:
         """Expected target of `n_trials` in all: the probabilities, where that is one."""
         return self.n_trials * torch.softmax(eta, -1)
+
+    def of_observed(self, eta: Tensor, observed: Tensor) -> Tensor:
+        """The decoder's output with nothing left for entries that are not observed."""
+        return torch.where(observed > 0, eta, GONE)
+
+    def _row(self, eta: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The columns' shares; of the observed ones the share and the total; and whether there are any."""
+        shares = torch.softmax(eta, -1)
+        known = (shares * observed).sum(-1, keepdim=True).clamp_min(LEAST_SHARE)
+        total = (target * observed).sum(-1, keepdim=True)
+        return shares, known, total, observed.sum(-1, keepdim=True) > 0
+
+    def mean_given(self, eta: Tensor, target: Tensor, observed: Tensor) -> Tensor:
+        """Expected target in the row's own units: `n_trials` in all where nothing is observed."""
+        shares, known, total, any_known = self._row(eta, target, observed)
+        return shares * torch.where(any_known, total / known, float(self.n_trials))
+
+    def sample_given(
+        self, eta: Tensor, extras: dict[str, Tensor], target: Tensor, observed: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        r"""Counts of the missing columns given the observed total, whose mean is that of `mean_given`.
+
+        Words come at an unknown rate λ, of which the observed total o says
+        :math:`\lambda \sim \mathrm{Gamma}(o, \sum_{k\,\mathrm{observed}} r_k)`; column j then has a Poisson
+        count of mean λ r_j.
+        """
+        shares, known, total, any_known = self._row(eta, target, observed)
+        drawn = torch._standard_gamma((total + torch.zeros_like(known)).clamp_min(TINY), generator=generator)
+        return torch.poisson(shares * torch.where(any_known, drawn / known, float(self.n_trials)), generator=generator)
 
     def inverse_link(self, mean: Tensor) -> Tensor:
         """The logarithm of the shares, none of them quite zero."""

@@ -134,6 +134,11 @@ class Dense(nn.Module):
                     x = self.dropout(x)
         return x
 
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden layers."""
+        return len(self.layers) - 1
+
     def hidden(self, x: Tensor) -> list[Tensor]:
         """The activations of the hidden layers, without dropout."""
         made = []
@@ -297,6 +302,11 @@ class Shortcut(nn.Module):
         if self.network is None:
             return straight
         return straight + self.network(x * self.in_scale, *memory) * self.out_scale
+
+    @property
+    def n_hidden(self) -> int | None:
+        """Number of the network's hidden layers; None where it does not tell."""
+        return 0 if self.network is None else getattr(self.network, "n_hidden", None)
 
     def hidden(self, x: Tensor) -> list[Tensor]:
         """The activations of the network's hidden layers, without dropout."""

@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 
 class Penalty(BaseEstimator):
-    """Base of the penalties: `penalty(step)` returns a tensor of shape (n_rows,).
+    r"""Base of the penalties: `penalty(step)` returns a tensor P of shape (n_rows,).
+
+    All weights have one unit. A point code minimises, for standardised rows x, whose columns have
+    a mean variance of 1,
+
+    .. math:: \tfrac12 \|x - r\|^2 + \sum_k \lambda_k P_k
+
+    times a constant that brings it to the data's units, so that these change nothing of what a
+    `weight` λ does; where the loss is in nats (other likelihoods, a learnt scale, a random code),
+    λ·P is as well. The step's rows and codes are the standardised ones. A penalty that should
+    count the same beside few columns and many is a multiple of their number.
 
     A penalty of the code alone may give its derivative, `code_slope(step)` of shape
     (n_rows, n_components), so that the gradient by hand covers it; it and the penalty itself then
-    read nothing of the step but `code`, `departure` and `loss_scale`.
+    read nothing of the step but `code` and `departure`.
 
     A penalty with a critic returns a module from `critic` and that module's own loss from
     `critic_terms`, which may change nothing but the critic: the trainer then has a second player.
@@ -32,11 +42,23 @@ class Penalty(BaseEstimator):
 
     @property
     def name(self) -> str:
-        """The name of the term in `loss_terms_`."""
+        """The name of the term in `loss_terms_`, which has a number behind it where another term is called so."""
         return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
+    @property
+    def has_code_slope(self) -> bool:
+        """Whether `code_slope` is the derivative of this penalty: defined with `__call__`, or after it."""
+        for kind in type(self).__mro__:
+            if kind is Penalty or "code_slope" in vars(kind) or "__call__" in vars(kind):
+                break
+        return kind is not Penalty and "code_slope" in vars(kind)
 
     def __call__(self, step: Step) -> Tensor:
         """The penalty of each row, before it is multiplied by `weight`."""
+        raise NotImplementedError
+
+    def code_slope(self, step: Step) -> Tensor:
+        """The derivative with respect to the code, where the penalty depends on nothing else."""
         raise NotImplementedError
 
     def prepare(self, model: Autoencoder) -> None:
@@ -80,12 +102,12 @@ class Anchor(Penalty):
             model.encoder.linear.requires_grad_(False)
 
     def __call__(self, step: Step) -> Tensor:
-        """Half the squared length of what the network adds to each row's code, in the likelihood's units."""
-        return 0.5 / step.loss_scale * step.departure.square().sum(1)
+        """Half the squared length of what the network adds to each row's code."""
+        return 0.5 * step.departure.square().sum(1)
 
     def code_slope(self, step: Step) -> Tensor:
         """The derivative with respect to the code."""
-        return step.departure / step.loss_scale
+        return step.departure
 
 
 class LaplaceCode(Penalty):
@@ -94,6 +116,7 @@ class LaplaceCode(Penalty):
     Parameters
     ----------
     weight : float, default=0.01
+        1 charges a unit of a code of standardised rows as much as a squared error of two.
 
     Examples
     --------
@@ -120,6 +143,7 @@ class GaussianCode(Penalty):
     Parameters
     ----------
     weight : float, default=0.01
+        1 charges the code's squared length, of standardised rows, as much as the squared error.
     """
 
     def __init__(self, weight=0.01):

@@ -49,6 +49,8 @@ class Posterior(BaseEstimator):
         Whether the code is in the data's units: multiplied by their spread where it leaves the model.
     step_class : type or None
         The kind of `Step` that knows more than all steps do.
+    term_names : tuple of str
+        The names that `terms` may use, which no penalty gets.
     """
 
     variational, is_linear, is_random, whiten, compares_rows = False, False, False, False, False
@@ -57,6 +59,7 @@ class Posterior(BaseEstimator):
     share_kept = 1.0
     in_data_units = False
     step_class: type[Step] | None = None
+    term_names: tuple[str, ...] = ("negative_log_likelihood",)
 
     def build(self, model: Autoencoder) -> nn.Module | None:
         """What is learnt beside the networks; most posteriors have nothing."""
@@ -158,6 +161,7 @@ class DiagonalGaussian(Posterior):
     """
 
     variational, is_linear, is_random = True, True, True
+    term_names = ("negative_log_likelihood", "kl_divergence", "negative_importance_weighted_bound")
 
     def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal"):
         self.beta = beta
@@ -255,7 +259,6 @@ class DiagonalGaussian(Posterior):
         kl = self.kl_divergence(step.encoded)
         if self.free_bits > 0:
             # The allowance is on the batch mean of a component, as in equation 15 of [4].
-            kl = kl * (kl.mean(0, keepdim=True) > self.free_bits) + self.free_bits * (
-                kl.mean(0, keepdim=True) <= self.free_bits
-            )
+            mean = step.batch_mean(kl)
+            kl = kl * (mean > self.free_bits) + self.free_bits * (mean <= self.free_bits)
         return {"negative_log_likelihood": -step.log_likelihood, "kl_divergence": weight * kl.sum(1)}

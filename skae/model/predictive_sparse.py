@@ -265,6 +265,7 @@ class PredictiveSparse(Posterior):
     step_class = PredictiveSparseStep
     in_data_units = True
     n_start_rows = START_ROWS
+    term_names = ("negative_log_likelihood", "sparsity", "prediction")
 
     def __init__(self, sparsity=0.1, *, prediction=1.0, n_solver_steps=10):
         self.sparsity = sparsity

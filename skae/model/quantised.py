@@ -217,6 +217,7 @@ class Quantised(Posterior):
     """
 
     step_class, is_choice = QuantisedStep, True
+    term_names = ("negative_log_likelihood", "codebook", "commitment")
 
     def __init__(self, n_codes=256, code_width="auto", *, n_features=1, shared=False, commitment=1.0, revive=True):
         self.n_codes = n_codes

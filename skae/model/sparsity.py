@@ -33,14 +33,14 @@ NORMS = {"l1": torch.abs, "l2": torch.square}
 
 
 class ActivationPenalty(Penalty):
-    r"""Few active units, Σ|hⱼ| or Σhⱼ², or units that are active for a share ρ of the rows.
+    r"""Few active units, pΣ|hⱼ| or pΣhⱼ², or units that are active for a share ρ of the rows.
 
-    .. math:: \sum_j KL(\rho \,\|\, \hat\rho_j), \quad \sum_j |\rho - \hat\rho_j|, \quad
-        \sum_j (\rho - \hat\rho_j)^2, \quad \hat\rho_j = \tfrac1n \sum_i h_{ij}
+    .. math:: p \sum_j KL(\rho \,\|\, \hat\rho_j), \quad p \sum_j |\rho - \hat\rho_j|, \quad
+        p \sum_j (\rho - \hat\rho_j)^2, \quad \hat\rho_j = \tfrac1n \sum_i h_{ij}
 
     The mean activation ρ̂ is over the batch, with the weights of its rows, and wants activations
-    between 0 and 1. The penalty is in units of a row's variance, so that neither the data's units nor
-    the number of columns change what a weight does.
+    between 0 and 1. The number p of columns, the variance of a standardised row, is a factor, so that
+    neither the data's units nor this number change what a weight does.
 
     Parameters
     ----------
@@ -80,14 +80,16 @@ class ActivationPenalty(Penalty):
             raise ValueError(f"kind={self.kind!r} needs a code between 0 and 1: use SparseAE(penalty={self.kind!r}).")
         if not self._reads_hidden:
             return
-        sizes = getattr(model.network, "hidden_layer_sizes", None)
-        if sizes is None:
-            raise ValueError(f"layers={self.layers!r} needs a DenseNetwork; use layers='code' with your own network.")
-        if self.layers != "all" and len(self.layers) != len(sizes) + 1:
+        n_hidden = getattr(model.encoder, "n_hidden", None)
+        if n_hidden is None:
             raise ValueError(
-                f"layers={self.layers!r} must hold {len(sizes) + 1} weights: of the hidden layers and of the code."
+                f"layers={self.layers!r} needs a DenseNetwork or a ConvNetwork; use layers='code' with your own."
             )
-        if self.kind in TARGETED and len(sizes) and model.network.activation != "logistic":
+        if self.layers != "all" and len(self.layers) != n_hidden + 1:
+            raise ValueError(
+                f"layers={self.layers!r} must hold {n_hidden + 1} weights: of the hidden layers and of the code."
+            )
+        if self.kind in TARGETED and n_hidden and model.network.activation != "logistic":
             raise ValueError(
                 f"kind={self.kind!r} compares activations between 0 and 1 with the target, but the hidden layers' "
                 f"activation is {model.network.activation!r}; use 'logistic', or layers='code'."
@@ -98,11 +100,11 @@ class ActivationPenalty(Penalty):
         return not (isinstance(self.layers, str) and self.layers == "code")
 
     def __call__(self, step: Step) -> Tensor:
-        """The penalty of each row, in the likelihood's units."""
+        """The penalty of each row."""
         layers = [*step.hidden, step.code] if self._reads_hidden else [step.code]
         weights = self.layers if self._reads_hidden and self.layers != "all" else [1.0] * len(layers)
         total = sum(weight * self.of(layer, step) for weight, layer in zip(weights, layers, strict=True))
-        return step.model.n_features / step.loss_scale * total
+        return step.model.n_features * total
 
     def of(self, activations: Tensor, step: Step) -> Tensor:
         """The penalty of one layer's activations, of shape (n_rows,)."""

@@ -127,7 +127,7 @@ class Step:
         """The weighted mean over the rows of values of shape (n_rows, n_units)."""
         if self.weight is None:
             return values.mean(0)
-        return self.weight @ values / self.weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+        return self.weight @ values.to(self.weight.dtype) / self.weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
     @cached_property
     def departure(self) -> Tensor:
@@ -175,6 +175,8 @@ class Step:
     def log_likelihood_of(self, eta: Tensor) -> Tensor:
         """log p(x | z) of each row for decoder outputs of shape (..., n_rows, n_features)."""
         model = self.model
+        if self.counted is not None:
+            eta = model.likelihood.of_observed(eta, self.counted)
         log_density = model.likelihood.log_kernel if self.is_relative else model.likelihood.log_prob
         entries = log_density(eta, self.target, model.extras)
         if model.emphasis != 1 and self.corrupted.changed is not None:
@@ -196,10 +198,11 @@ class Step:
 
     @cached_property
     def terms(self) -> dict[str, Tensor]:
-        """What the autoencoder minimises, by name, each of shape (n_rows,)."""
-        terms = self.model.posterior.terms(self)
-        for penalty in self.model.penalties:
-            terms[penalty.name] = penalty.weight * penalty(self)
+        """What the autoencoder minimises, by name, each of shape (n_rows,): the posterior's terms and the penalties."""
+        model = self.model
+        terms = dict(model.posterior.terms(self))
+        for name, penalty in zip(model.penalty_names, model.penalties, strict=True):
+            terms[name] = penalty.weight * model.penalty_unit * penalty(self)
         return terms
 
 

@@ -19,7 +19,7 @@ from skae.model.likelihoods import Bernoulli, Gaussian, Poisson
 from skae.model.mixed import Mixed
 from skae.model.model import Model
 from skae.model.networks import Dense, Shortcut
-from skae.model.penalties import Anchor
+from skae.model.penalties import Anchor, Penalty
 from skae.model.posteriors import DiagonalGaussian, Point
 from skae.training.batches import Batch
 from skae.training.dense_paths import ACTIVATIONS, path_of
@@ -49,7 +49,7 @@ class DenseGradient:
         self.decoder = path_of([model.decoder for model in models], flat)
         self.variational = models[0].posterior.variational
         names = ["negative_log_likelihood"] + ["kl_divergence"] * self.variational
-        names += [penalty.name for penalty in models[0].penalties]
+        names += models[0].penalty_names
         self.sums = {name: flat.values.new_zeros(len(models), 1, 1) for name in names}
         self._passes: dict[tuple, _Pass] = {}
 
@@ -60,7 +60,7 @@ class DenseGradient:
             isinstance(model, Autoencoder)
             and precision != "bfloat16"
             and _is_plain_posterior(model.posterior)
-            and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
+            and all(penalty.has_code_slope for penalty in model.penalties)
             and model.emphasis == 1
             and not model.has_double_loss
             and _is_plain_likelihood(model)
@@ -199,11 +199,11 @@ class _Pass:
         self.code_slope = slope
         if gradient.variational:
             slope = self._kl_divergence(slope)
-        for penalty in self.models[0].penalties:
-            if type(penalty) is Anchor:
-                self._anchor(penalty)
+        for name, penalty in zip(self.models[0].penalty_names, self.models[0].penalties, strict=True):
+            if type(penalty) is Anchor and not gradient.variational:
+                self._anchor(name, penalty)
             else:
-                tape.do(self._penalty, penalty)
+                tape.do(self._penalty, name, penalty)
         gradient.encoder.backward(tape, slope, encoder_trace, False)
 
     def _likelihood(self, eta: Tensor) -> Tensor:
@@ -330,7 +330,7 @@ class _Pass:
         self.code_slope = mean_slope
         return made
 
-    def _anchor(self, penalty: Anchor) -> None:
+    def _anchor(self, name: str, penalty: Anchor) -> None:
         """Record ½·‖departure‖², which is in the units of the loss times its scale."""
         if self.departure is None:
             return
@@ -342,20 +342,20 @@ class _Pass:
         else:
             weighted, factor = departure, penalty.weight / self.n_rows
         self.tape.do(self.code_slope.add_, weighted, alpha=factor)
-        self.tape.add_dot(self.sums[penalty.name], weighted, departure, 0.5 * factor * self.n_rows)
+        self.tape.add_dot(self.sums[name], weighted, departure, 0.5 * factor * self.n_rows)
 
-    def _penalty(self, penalty) -> None:
+    def _penalty(self, name: str, penalty: Penalty) -> None:
         """A penalty of the code and its slope, model by model."""
         for index, model in enumerate(self.models):
 
             def of(tensor, index=index):
                 return tensor[index] if tensor is not None and tensor.ndim == 3 else tensor
 
-            step = CodeStep(of(self.code), of(self.departure), model.loss_scale)
-            share, scale = of(self.share), penalty.weight * model.loss_scale
+            step: Any = CodeStep(of(self.code), of(self.departure))
+            share, scale = of(self.share), penalty.weight * model.penalty_unit * model.loss_scale
             of(self.code_slope).add_(penalty.code_slope(step) * share, alpha=scale)
             loss = (penalty(step).unsqueeze(-1) * share).sum()
-            self.sums[penalty.name][index].add_(loss, alpha=scale * self.n_rows)
+            self.sums[name][index].add_(loss, alpha=scale * self.n_rows)
 
 
 class CodeStep:
@@ -366,10 +366,9 @@ class CodeStep:
     code : Tensor of shape (n_rows, n_components)
     departure : Tensor of shape (n_rows, n_components)
         What the network adds to the linear path's code; zero without a path.
-    loss_scale : float
     """
 
-    def __init__(self, code: Tensor, departure: Tensor | None, loss_scale: float):
+    def __init__(self, code: Tensor, departure: Tensor | None):
         d = code.shape[1]
-        self.code, self.loss_scale = code, loss_scale
+        self.code = code
         self.departure = torch.zeros_like(code) if departure is None else departure[:, :d]

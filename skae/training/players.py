@@ -39,6 +39,8 @@ class Player:
         self.part, self.learning_rate = optimizer, learning_rate
         self.updates = optimizer.build(self.flat)
         self.rate: float | Tensor = learning_rate
+        # Sum of each term over the rows of the epoch, of shape (n_models,).
+        self.sums: dict[str, Tensor] = {}
 
     @property
     def is_capturable(self) -> bool:
@@ -56,6 +58,22 @@ class Player:
     def backward(self, terms: dict[str, Tensor], weight: Tensor, model: int) -> None:
         """Add the gradient of the weighted sum of one model's terms."""
         torch.autograd.backward([sum(terms.values())], [weight], inputs=self.flat.models[model])
+
+    @torch.no_grad()
+    def add_terms(self, terms: dict[str, Tensor], weight: Tensor | None, model: int) -> None:
+        """Add one model's terms, summed by the rows' weights, to the sums of the epoch."""
+        for name, term in terms.items():
+            # Matrix products in bfloat16 make terms that sums and weights are too precise for.
+            term = term.to(self.flat.values.dtype)
+            value = term.sum() if weight is None else term @ weight
+            if name not in self.sums:
+                self.sums[name] = value.new_zeros(len(self.loss_scales))
+            self.sums[name][model].add_(value)
+
+    def clear_sums(self) -> None:
+        """Set the sums to zero."""
+        for total in self.sums.values():
+            total.zero_()
 
     def update(self) -> None:
         """Follow the gradient."""

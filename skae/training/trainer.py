@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from skae.model.model import Model, Terms
+from skae.model.model import Model, Terms, unique_names
 from skae.model.networks import Dropout
 from skae.training.batches import Batch, Rows, SideBySide
 from skae.training.dense_gradient import DenseGradient
@@ -110,7 +110,6 @@ class Trainer:
         self.histories = [History() for _ in models]
         self.epoch = 0
         self.progress: float | Tensor = 0.0
-        self.sums: dict[str, Tensor] = {}
         self._set_dropout(generator)
         if plan.optimizer.compile:
             for network in self._networks():
@@ -185,14 +184,13 @@ class Trainer:
 
     def record_start(self, rows: Rows | SideBySide) -> None:
         """Let the histories of a training without epochs hold the loss of the start."""
-        self.sums = {}
         for model in self.models:
             model.eval()
         with torch.no_grad():
             for batch in rows.epoch(self.plan.batch_size):
                 for index in range(len(self.models)):
                     one = self._of(batch, index)
-                    self._add_terms(self._step_of(index, one).terms, "", one.weight, index)
+                    self.players[0].add_terms(self._step_of(index, one).terms, one.weight, index)
         self._record(rows)
 
     def check_finite(self, model: Model, rows: Rows) -> None:
@@ -226,8 +224,8 @@ class Trainer:
     def _run_epoch(self, rows: Rows | SideBySide) -> None:
         for model in self.models:
             model.train()
-        for total in self.sums.values():
-            total.zero_()
+        for player in self.players:
+            player.clear_sums()
         if self.by_hand is not None:
             self.by_hand.clear()
         if self._full_batch:
@@ -295,15 +293,7 @@ class Trainer:
             gradient = plain if weight is None else weight * plain
             player.backward(terms, gradient, index)
         if recorded:
-            self._add_terms(terms, player.name, weight, index)
-
-    @torch.no_grad()
-    def _add_terms(self, terms: dict[str, Tensor], prefix: str, weight: Tensor | None, index: int) -> None:
-        for name, term in terms.items():
-            value = term.sum() if weight is None else term @ weight
-            if prefix + name not in self.sums:
-                self.sums[prefix + name] = value.new_zeros(len(self.models))
-            self.sums[prefix + name][index].add_(value)
+            player.add_terms(terms, weight, index)
 
     def _full_batch_epoch(self, rows: Rows | SideBySide) -> None:
         self._set_progress(0.0)
@@ -313,13 +303,11 @@ class Trainer:
             def closure(player=player):
                 # The same noise at each evaluation: a line search needs a function.
                 self.generator.set_state(state)
-                for name in self.sums:
-                    if name.startswith(player.name):
-                        self.sums[name].zero_()
+                player.clear_sums()
                 player.flat.gradient.zero_()
                 for batch in rows.epoch(self.plan.batch_size):
                     self._accumulate(player, 0, self._step_of(0, batch), rows.n_rows)
-                return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
+                return sum(player.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
             assert isinstance(player.updates, Updates)
             player.updates.step(player.rate, closure)
@@ -329,21 +317,21 @@ class Trainer:
 
     def _record(self, rows: Rows | SideBySide) -> None:
         n_rows = rows.sizes
-        if self.by_hand is not None and not self.sums:
-            sums = self.by_hand.collect(n_rows, rows.is_masked)
-        else:
-            sums = {name: total.double().cpu() for name, total in self.sums.items()}
+        sums = [{name: total.double().cpu() for name, total in player.sums.items()} for player in self.players]
+        if self.by_hand is not None and not sums[0]:
+            sums = [self.by_hand.collect(n_rows, rows.is_masked)]
+        full_names = [p.name + name for p, terms in zip(self.players, sums, strict=True) for name in terms]
+        names = unique_names(full_names)
         for index, history in enumerate(self.histories):
-            values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
-            loss = sum(value for name, value in values.items() if self._is_main(name))
+            means = [float(total[index]) / n_rows[index] for terms in sums for total in terms.values()]
+            # The first player's terms, which come first, are the model's own loss.
+            loss = sum(means[: len(sums[0])])
+            values = dict(zip(names, means, strict=True))
             if not all(math.isfinite(value) for value in values.values()):
                 raise self._diverged(f"The loss became {loss} in epoch {self.epoch + 1}")
             for name, value in values.items():
                 history.terms.setdefault(name, []).append(value)
             history.loss.append(loss)
-
-    def _is_main(self, name: str) -> bool:
-        return not any(player.name and name.startswith(player.name) for player in self.players)
 
     def _report(self) -> None:
         for index, history in enumerate(self.histories):
