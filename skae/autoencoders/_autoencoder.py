@@ -44,6 +44,8 @@ class AutoencoderTransformer(BaseAutoencoder):
     (1797, 64)
     """
 
+    trains_on_scores = True
+
     def __init__(
         self,
         n_components="auto",
