@@ -21,7 +21,8 @@ from skae.anomaly import (
     ReconstructionError,
     RobustDistance,
 )
-from skae.anomaly._columns import GEOMETRIES, AsTheyAre, RankColumns, RobustColumns, StandardColumns
+from skae.anomaly._columns import GEOMETRIES, AsTheyAre, RankColumns, RobustColumns, StandardColumns, quartiles
+from skae.anomaly._covariance import LEAST_VARIANCE, Ellipsoid
 
 P = 5
 LINEAR = AutoencoderTransformer(2, hidden_layer_sizes=(), random_state=0)
@@ -449,3 +450,28 @@ def test_every_estimator_has_scores_for_the_scorers_that_it_can_be_read_by():
         fitted = clone(estimator).fit(rows)
         for scorer in SCORERS.values():
             assert np.isfinite(_scores(scorer, fitted, rows[:9], rows)).all()
+
+
+# Wide tables ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_distance_of_few_rows_is_that_of_their_covariance_matrix(centred):
+    """As by all axes, of which those beyond the rows have the least variance."""
+    rows, new = np.random.default_rng(0).standard_normal((2, 8, 40)) + 1
+    made = Ellipsoid(rows, centred=centred)
+    centre = rows.mean(0) if centred else np.zeros(40)
+    variance, axes = np.linalg.eigh((rows - centre).T @ (rows - centre) / len(rows))
+    whitened = (new - centre) @ axes / np.sqrt(np.maximum(variance, LEAST_VARIANCE * variance.mean()))
+    np.testing.assert_allclose(made(new), np.square(whitened).mean(1), rtol=1e-6)
+    assert made.axes.shape[1] < 9
+
+
+def test_quartiles_are_those_of_numpy():
+    rows = np.random.default_rng(0).standard_normal((23, 7))
+    np.testing.assert_allclose(quartiles(rows), np.percentile(rows, [25, 50, 75], axis=0))
+    rows[np.random.default_rng(1).random(rows.shape) < 0.4] = np.nan
+    rows[1:, 3] = np.nan
+    np.testing.assert_allclose(quartiles(rows), np.nanpercentile(rows, [25, 50, 75], axis=0))
+    rows[:, 4] = np.nan
+    assert np.isnan(quartiles(rows)[:, 4]).all()

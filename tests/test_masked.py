@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.base import clone
 
 from skae import MaskedAE, Mixed
-from skae.model.conditional_gaussian import MAX_DENSE, estimate, factors_of, guess_by_factors, guess_hidden
+from skae.model.conditional_gaussian import MAX_DENSE, estimate, estimate_normal, guess, guess_hidden
 from skae.training.batches import Batch
 
 P = 5
@@ -51,9 +51,8 @@ def test_wide_tables_start_at_the_guess_of_factors():
     _, X = gappy_rows(300, p)
     mae = clone(START).fit(X)
     assert mae.model_.guess_covariance is None
-    mean, covariance = moments_of(X)
     rows, known = torch.nan_to_num(torch.tensor(X)), torch.tensor(~np.isnan(X), dtype=torch.float64)
-    expected, _ = guess_by_factors(rows, known, mean, *factors_of(covariance, 32))
+    expected, _ = guess(rows, known, estimate_normal(rows, known, None, 32))
     np.testing.assert_allclose(mae.reconstruct(X), expected, rtol=1e-3, atol=1e-3)
 
 

@@ -117,9 +117,7 @@ class RobustColumns:
     """Columns by median and quartiles, with wild values drawn in by asinh, at variance 1."""
 
     def __init__(self, X: np.ndarray):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            low, self.centre, high = np.nan_to_num(np.nanpercentile(_some(X), [25, 50, 75], axis=0))
+        low, self.centre, high = np.nan_to_num(quartiles(_some(X)))
         spread = (high - low) / (2 * stats.norm.ppf(0.75))
         self.width = np.where(spread > 0, spread, StandardColumns(X).spread)
         self.standard = StandardColumns(self._drawn_in(X))
@@ -143,6 +141,24 @@ class ByEntry:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Scale rows."""
         return (self.columns(X) / self.spread).astype(X.dtype, copy=False)
+
+
+def quartiles(X: np.ndarray) -> np.ndarray:
+    """The quartiles of each column's numbers, of shape (3, n_columns); NaN where there are none.
+
+    As `numpy.nanpercentile`, which goes from column to column, and takes seconds for thousands.
+    """
+    if not np.isnan(X).any():
+        return np.percentile(X, [25, 50, 75], axis=0)
+    ordered = np.sort(X, axis=0)
+    last = np.maximum((~np.isnan(X)).sum(axis=0) - 1, 0)
+    made = []
+    for level in (0.25, 0.5, 0.75):
+        place = level * last
+        below = place.astype(int)
+        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, np.minimum(below + 1, last)))
+        made.append(low + (place - below) * (high - low))
+    return np.array(made)
 
 
 def is_shared(entry: np.ndarray) -> np.ndarray:

@@ -43,11 +43,33 @@ class Ellipsoid:
 
     def _fit(self, X: np.ndarray) -> None:
         self.centre = X.mean(axis=0) if self.centred else np.zeros(X.shape[1])
-        Z = X - self.centre
-        variance, axes = np.linalg.eigh(Z.T @ Z / len(Z))
-        least = LEAST_VARIANCE * variance.mean()
-        self.whitening = axes / np.sqrt(np.maximum(variance, least if least > 0 else 1.0))
+        variance, axes = _principal_axes(X - self.centre)
+        least = LEAST_VARIANCE * variance.sum() / X.shape[1]
+        self.least = least if least > 0 else 1.0
+        self.axes, self.deviation = axes, np.sqrt(np.maximum(variance, self.least))
+
+    @property
+    def whitening(self) -> np.ndarray:
+        """What brings rows to unit variance along the axes, of shape (n_columns, n_axes)."""
+        return self.axes / self.deviation
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Mean squared distance along the axes, of shape (n_rows,)."""
-        return np.square((X - self.centre) @ self.whitening, dtype=np.float64).mean(axis=1)
+        Z = X - self.centre
+        along = Z @ self.axes
+        total = np.square(along / self.deviation, dtype=np.float64).sum(axis=1)
+        if self.axes.shape[1] < Z.shape[1]:
+            # Beyond the axes of rows that are fewer than columns there is the least variance.
+            total += np.square(Z - along @ self.axes.T, dtype=np.float64).sum(axis=1) / self.least
+        return total / Z.shape[1]
+
+
+def _principal_axes(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances and axes of centred rows: all of them, or, of fewer rows than columns, those that they span."""
+    n, p = Z.shape
+    if p <= n:
+        return np.linalg.eigh(Z.T @ Z / n)
+    variance, left = np.linalg.eigh(Z @ Z.T / n)
+    spanned = variance > 1e-12 * max(variance[-1], 0)
+    variance, left = variance[spanned], left[:, spanned]
+    return variance, Z.T @ left / np.sqrt(n * variance)

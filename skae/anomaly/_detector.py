@@ -30,6 +30,7 @@ from skae.autoencoders._gan import GAN
 from skae.autoencoders._rbm import RBM
 from skae.autoencoders._vae import VAE
 from skae.model.corruptions import GaussianNoise
+from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
@@ -301,6 +302,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _autoencoders(self, n_rows: int, n_estimators) -> list:
         """The autoencoders asked for, or the default one."""
+        if self.autoencoder is None and is_wide(n_rows, self.n_features_in_):
+            # So few rows span a plane: what a row has beyond it is what the start at PCA leaves over.
+            return [DenoisingAE(corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")]
         if self.autoencoder is None:
             n_steps = N_STEPS if self._n_members(n_rows, 1, n_estimators) == 1 else N_STEPS_OF_SEVERAL
             n_epochs = max(1, round(n_steps / -(-n_rows // BATCH_SIZE)))

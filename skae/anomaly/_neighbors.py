@@ -34,16 +34,22 @@ class NearestOfSubsamples:
         turns = [random_state.permutation(n)[: in_turn * self.size] for _ in range(-(-n_groups // in_turn))]
         # A subsample is a column, so that long pieces of memory are compared.
         order = np.concatenate(turns)[: n_groups * self.size].reshape(n_groups, self.size).T
-        references = np.asarray(X[order.ravel()], dtype=np.float64)
+        # A row that is in several subsamples is held once.
+        kept, self.place = np.unique(order, return_inverse=True)
+        several = len(kept) < order.size
+        references = np.array(X[kept if several else order.ravel()], dtype=np.float64)
+        self.place = self.place.ravel() if several else None
         missing = np.isnan(references)
         if missing.any():
             # A gap is filled by the column's mean over the references.
             mean = np.nanmean(np.where(missing.all(axis=0), 0, references), axis=0)
             references = np.where(missing, mean, references)
         self.centre = references.mean(axis=0)
-        references = references - self.centre
+        references -= self.centre
         # What rows, followed by ones, are multiplied with for ‖r‖² − 2x·r.
-        self.factors = np.concatenate([-2 * references.T, np.square(references).sum(axis=1)[None]])
+        self.factors = np.empty((X.shape[1] + 1, len(references)))
+        np.multiply(references.T, -2, out=self.factors[:-1])
+        self.factors[-1] = np.einsum("ij,ij->i", references, references)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Scores of rows."""
@@ -52,7 +58,8 @@ class NearestOfSubsamples:
         factors = self.factors.astype(X.dtype, copy=False)
         squares = np.square(factors[:-1] / 2) if missing.any() else None
         made = np.empty(len(X))
-        size = max(1, self.CHUNK // (factors.shape[1] * X.itemsize))
+        n_references = factors.shape[1] if self.place is None else len(self.place)
+        size = max(1, self.CHUNK // (n_references * X.itemsize))
         memory = np.empty((min(size, len(X)), factors.shape[1]), dtype=X.dtype)
         for start in range(0, len(X), size):
             part = rows[start : start + size]
@@ -61,6 +68,8 @@ class NearestOfSubsamples:
             if squares is not None:
                 observed = (~missing[start : start + size]).astype(X.dtype)
                 products += observed @ squares - factors[-1]
+            if self.place is not None:
+                products = products[:, self.place]
             made[start : start + size] = self._mean_log(part[:, :-1], products, observed)
         return made
 

@@ -52,6 +52,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     """
 
     _parameter_constraints = {"code_activation": [StrOptions(set(CODE_ACTIVATIONS))]}
+    trains_on_scores = True
 
     def __init__(
         self,

@@ -71,6 +71,7 @@ class DenoisingAE(BaseAutoencoder):
     (1797, 64)
     """
 
+    trains_on_scores = True
     _parameter_constraints = {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],

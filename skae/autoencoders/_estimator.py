@@ -111,6 +111,9 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     activation = "auto"
     # Of the learning rate that the optimizer takes by itself.
     rate_factor = 1.0
+    # Whether a fit to few rows of many columns may see their scores on the rows' axes: all parts that matter are then
+    # asked whether rotated rows are the same to them.
+    trains_on_scores = False
     # Least and most rows of a batch where the number is not given.
     batch_bounds = (32, 256)
 

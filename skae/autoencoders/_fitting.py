@@ -18,6 +18,7 @@ from skae.model.named_likelihoods import as_likelihood
 from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes
 from skae.model.penalties import Anchor
+from skae.model.row_space import ProjectedNetwork, RowSpace, is_isotropic, is_wide
 from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
@@ -61,7 +62,14 @@ class Fitting:
         self.corruption = as_corruption(estimator._corruption_part())
         near_pca = estimator.init == "pca" and not estimator._posterior().variational
         self.optimizer = as_optimizer(estimator._optimizer_part(), near_pca=near_pca)
-        self.network = estimator._network_part() or self._dense_network()
+        # Where rows are wide, their scores on axes of their own, which the model is trained on.
+        self.space: RowSpace | None = None
+        self.n_features = raw.n_features
+        self.network = estimator._network_part() or self._dense_network(raw.n_features)
+        earlier = getattr(model, "network", None)
+        if isinstance(earlier, ProjectedNetwork):
+            part = estimator._network_part() or self._dense_network(earlier.basis.shape[1])
+            self.network = ProjectedNetwork(part, earlier.basis)
         if hasattr(self.network, "check"):
             self.network.check()
         self.device = self._device()
@@ -81,10 +89,10 @@ class Fitting:
             return resolve_device(device)
         return resolve_device(device, 6.0 * self.batch_size * self.network.n_products(self.raw.n_features))
 
-    def _dense_network(self) -> DenseNetwork:
+    def _dense_network(self, n_inputs: int) -> DenseNetwork:
         sizes, activation = self.estimator.hidden_layer_sizes, self.estimator.activation
         if isinstance(sizes, str):
-            wide = int(np.clip(2 ** np.ceil(np.log2(2 * self.raw.n_features)), 64, 512))
+            wide = int(np.clip(2 ** np.ceil(np.log2(2 * n_inputs)), 64, 512))
             sizes = (wide, wide // 2)
         sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
         activation = self.estimator._default_activation() if activation == "auto" else activation
@@ -123,7 +131,7 @@ class Fitting:
         return self.estimator.rate_factor * self.optimizer.default_learning_rate(getattr(self.network, "width", None))
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
-        asked, p = self.estimator._asked_components(), self.raw.n_features
+        asked, p = self.estimator._asked_components(), self.n_features
         if isinstance(asked, Integral):
             return int(asked)
         if asked == "auto":
@@ -136,6 +144,8 @@ class Fitting:
     def build(self, raw: RawRows, n_components: int | None = None) -> Model:
         """A model at its start, on the device."""
         columns = column_moments(raw, self.likelihood)
+        if self.space is not None:
+            columns = self.space.score_columns(columns)
         self.likelihood.check_rows(columns)
         axes = self._axes(raw, columns, n_components)
         d = n_components or self._n_components(axes)
@@ -148,6 +158,8 @@ class Fitting:
         if self.estimator.init == "pca":
             self.estimator._start_at_pca(model, axes)
         self.estimator._start_model(model, raw, self)
+        if self.space is not None:
+            self.space.adapt(model)
         return model.to(self.device)
 
     def some_rows(self, raw: RawRows, model: Model, n: int) -> Tensor:
@@ -195,9 +207,9 @@ class Fitting:
     def _check_components(self, n_components: int) -> None:
         dense = isinstance(self.network, DenseNetwork) and len(self.network.hidden_layer_sizes) == 0
         linear = dense and self.estimator._posterior().is_linear
-        if linear and n_components > self.raw.n_features:
+        if linear and n_components > self.n_features:
             raise ValueError(
-                f"n_components={n_components} is above n_features={self.raw.n_features}: a linear autoencoder has "
+                f"n_components={n_components} is above n_features={self.n_features}: a linear autoencoder has "
                 "at most one component a feature. Lower n_components, or use hidden layers."
             )
 
@@ -208,6 +220,7 @@ class Fitting:
         if self.raw.n_rows < TOO_FEW_ROWS:
             # Copies of a row would be in several folds; and a weight of two is a row given twice, to the last bit.
             self.raw = self.raw.merged()
+        self._enter_row_space()
         again = self.model is not None
         together, n_init = self._trains_together(), 1 if again else self.estimator.n_init
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
@@ -240,6 +253,32 @@ class Fitting:
         context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
+
+    def _enter_row_space(self) -> None:
+        """Go over to the scores of wide rows, where the model is the same for them."""
+        estimator, raw = self.estimator, self.raw
+        fits = estimator.trains_on_scores and estimator.init == "pca" and self.model is None
+        if not (fits and is_wide(raw.n_rows, raw.n_features)):
+            return
+        parts = estimator._posterior(), self.likelihood, self.corruption, estimator._penalty_parts()
+        rows = raw.take(slice(None)).double()
+        if not is_isotropic(self.network, *parts) or estimator._conditioning() == "mask" or torch.isnan(rows.sum()):
+            return
+        self.space = RowSpace(rows, column_moments(raw, self.likelihood))
+        self.raw = RawRows(self.space.scores.numpy(), raw.weight)
+        self.network = self._dense_network(self.raw.n_features) if estimator.network is None else self.network
+
+    def _of_rows(self, model: Model) -> Model:
+        """The model of rows, where it was trained on their scores."""
+        if self.space is None:
+            return model
+        network = self.network
+        self.network = ProjectedNetwork(network, self.space.basis.float())
+        try:
+            made = self._assemble(self.space.columns, model.n_components)
+        finally:
+            self.network = network
+        return self.space.lift(model, made.to(model.reference.device))
 
     def _trains_together(self) -> bool:
         """Whether several models train side by side, in one step of all."""
@@ -321,7 +360,11 @@ class Fitting:
 
     def _is_at_optimum(self, model: Model) -> bool:
         """Whether PCA, where the model starts, is already the minimum."""
-        if self.estimator.init != "pca" or model.encoder.network is not None:
+        if self.estimator.init != "pca":
+            return False
+        # As many components as the rows have directions leave nothing over.
+        rebuilt = self.space is not None and model.n_components >= self.raw.n_features
+        if model.encoder.network is not None and not rebuilt:
             return False
         scale = model.extras.get("log_scale")
         squared_error = isinstance(self.likelihood, Gaussian) and scale.numel() == 1
@@ -405,10 +448,10 @@ class Fitting:
 
     def _snapshot(self, trainer: Trainer) -> dict:
         best = trainer.best
-        model = copy.deepcopy(trainer.models[best]).to(self.device).eval()
+        model = self._of_rows(copy.deepcopy(trainer.models[best])).to(self.device).eval()
         attributes = self._attributes(trainer.histories[best])
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
     def _hand_over(self, model: Model, history: History) -> None:
-        self.estimator._set_fitted(model, self._attributes(history))
+        self.estimator._set_fitted(self._of_rows(model), self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))

@@ -10,8 +10,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.conditional_gaussian import estimate
+from skae.model.conditional_gaussian import Normal, estimate_normal, n_factors_of
 from skae.model.corruptions import Masking
+from skae.model.factor_analysis import Factors
 from skae.model.masked import MaskedModel
 from skae.model.pca_start import silence
 from skae.training.optimizers import OPTIMIZERS, AdamW, Optimizer
@@ -69,7 +70,8 @@ class MaskedAE(BaseAutoencoder):
         Mean of the normal distribution whose guess the network adds to, on the scale that the
         network sees (the logarithm of counts, else the units of X).
     covariance_ : ndarray of shape (n_features_in_, n_features_in_)
-        Its covariance.
+        Its covariance. In tables of more than 32 columns it is that of at most 32 factors and a
+        variance of each column's own, and is computed when it is asked for.
 
     See Also
     --------
@@ -145,12 +147,15 @@ class MaskedAE(BaseAutoencoder):
         return Masking(bounds, fill="mean")
 
     def _build_model(self, fitting, columns, n_components):
+        earlier = fitting.model
+        n_factors = n_factors_of(fitting.raw.n_rows, len(columns.mean)) if earlier is None else earlier.n_factors
         return MaskedModel(
             fitting.network,
             self._posterior(),
             fitting.likelihood,
             columns,
             n_components,
+            n_factors=n_factors,
             corruption=fitting.corruption,
             penalties=self._penalty_parts(),
         )
@@ -160,18 +165,29 @@ class MaskedAE(BaseAutoencoder):
         order = torch.randperm(raw.n_rows, generator=fitting.cpu_generator)[:START_ROWS].sort().values.numpy()
         rows, known = model.scaling.input(raw.take(order).double())
         known = torch.ones_like(rows) if known is None else known
-        moments = estimate(rows, known, raw.take_weight(order))
+        normal = estimate_normal(rows, known, raw.take_weight(order), model.n_factors)
         numbers = torch.where(known > 0, rows / model.column_unit.double(), torch.nan)[:, model.is_number]
-        model.set_start(*moments, _quantiles(numbers.numpy(), model.knots.shape[1]))
+        model.set_start(normal, _quantiles(numbers.numpy(), model.knots.shape[1]))
         with torch.no_grad():
             silence(model.decoder, 0, model.n_features)
 
     def _after_fit(self, raw):
-        model, units = self.model_, self.model_.scaling.units(torch.zeros(0, dtype=torch.float64))
-        spread = units.spread.expand(model.n_features)
-        location = model.guess_mean.double().cpu() * spread + units.mean
-        covariance = model.covariance.double().cpu() * torch.outer(spread, spread)
-        return {"location_": location.numpy(), "covariance_": covariance.numpy()}
+        return {"location_": self._normal().mean.numpy()}
+
+    def _normal(self) -> Normal | Factors:
+        """The normal distribution that the network adds to, on the scale that the network sees, in float64."""
+        model = self.model_
+        units = model.scaling.units(torch.zeros(0, dtype=torch.float64))
+        normal = type(model.normal)(*(moment.detach().cpu().double() for moment in model.normal))
+        normal = normal.scaled(model.column_unit.cpu().double() * units.spread)
+        return normal._replace(mean=normal.mean + units.mean)
+
+    @property
+    def covariance_(self) -> np.ndarray:
+        """Covariance of the normal distribution that the network adds to, of shape (n_features_in_, n_features_in_)."""
+        if not hasattr(self, "model_"):
+            raise AttributeError("covariance_ is known after fit.")
+        return self._normal().covariance.numpy()
 
     def score_samples(self, X):
         """Log-likelihood of each entry given others of its row, summed; higher is more normal.

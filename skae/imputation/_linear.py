@@ -7,14 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from skae.model.conditional_gaussian import (
-    MAX_DENSE,
-    N_FACTORS,
-    estimate,
-    factors_of,
-    guess_by_factors,
-    guess_hidden,
-)
+from skae.autoencoders._masked import MaskedAE
+from skae.model.conditional_gaussian import Normal, estimate_normal, guess, n_factors_of
+from skae.model.factor_analysis import Factors
 
 # Rows that it is estimated from, and rows that are filled at once.
 MAX_ROWS, CHUNK_ROWS = 10_000, 8192
@@ -29,23 +24,20 @@ class LinearGuess:
 
     Parameters
     ----------
-    mean : Tensor of shape (n_columns,)
-    covariance : Tensor of shape (n_columns, n_columns)
+    normal : Normal or Factors
     """
 
-    def __init__(self, mean: torch.Tensor, covariance: torch.Tensor):
-        self.mean, self.covariance = mean, covariance
-        self.least = covariance.diagonal() * LEAST_VARIANCE
-        self._moments = (covariance,) if len(mean) <= MAX_DENSE else factors_of(covariance, N_FACTORS)
+    def __init__(self, normal: Normal | Factors):
+        self.normal, self.least = normal, normal.variance * LEAST_VARIANCE
 
     @classmethod
     def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
         """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
-        if hasattr(autoencoder, "covariance_"):
-            return cls(torch.from_numpy(autoencoder.location_), torch.from_numpy(autoencoder.covariance_))
+        if isinstance(autoencoder, MaskedAE):
+            return cls(autoencoder._normal())
         if len(Z) > MAX_ROWS:
             Z = Z[np.sort(random_state.permutation(len(Z))[:MAX_ROWS])]
-        return cls(*estimate(*_rows_and_known(Z)))
+        return cls(estimate_normal(*_rows_and_known(Z), None, n_factors_of(*Z.shape)))
 
     def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with the expectation in their gaps, and by how much it may be off; float64."""
@@ -53,8 +45,7 @@ class LinearGuess:
         for start in range(0, len(Z), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
             rows, known = _rows_and_known(Z[part])
-            guess = guess_hidden if len(self._moments) == 1 else guess_by_factors
-            mean, variance = guess(rows, known, self.mean, *self._moments)
+            mean, variance = guess(rows, known, self.normal)
             filled[part], deviation[part] = mean.numpy(), torch.maximum(variance, self.least).sqrt().numpy()
         return filled, deviation
 
@@ -63,16 +54,15 @@ class LinearGuess:
 
         A row is drawn as a whole, and what its known entries tell of the others is taken away.
         """
-        shape = (len(Z), len(self.mean))
-        if len(self._moments) == 1:
-            (covariance,) = self._moments
-            values, vectors = np.linalg.eigh(covariance.numpy())
+        normal, shape = self.normal, (len(Z), len(self.normal.mean))
+        if isinstance(normal, Normal):
+            values, vectors = np.linalg.eigh(normal.covariance.numpy())
             rows = random_state.standard_normal(shape) @ (vectors * np.sqrt(values.clip(0))).T
         else:
-            loadings, own = (moment.numpy() for moment in self._moments)
+            loadings = normal.loadings.numpy()
             rows = random_state.standard_normal((len(Z), loadings.shape[1])) @ loadings.T
-            rows += random_state.standard_normal(shape) * np.sqrt(own)
-        rows += self.mean.numpy()
+            rows += random_state.standard_normal(shape) * np.sqrt(normal.uniqueness.numpy())
+        rows += normal.mean.numpy()
         expected, deviation = self(np.where(np.isnan(Z), np.nan, rows))
         return (rows - expected) / deviation
 
@@ -104,22 +94,64 @@ def drawn_guess(guesses: Sequence[LinearGuess], weights: np.ndarray, n_rows: flo
         Rows without gaps that tell as much as those of fit.
     random_state : RandomState
     """
-    unit = np.sqrt(np.mean([np.diagonal(guess.covariance) for guess in guesses], axis=0))
-    means = np.stack([guess.mean.numpy() for guess in guesses])
-    scaled = [guess.covariance.numpy() / np.outer(unit, unit) for guess in guesses]
+    unit = torch.stack([guess.normal.variance for guess in guesses]).mean(0).sqrt()
+    scaled = [guess.normal.scaled(1 / unit) for guess in guesses]
+    dense = isinstance(scaled[0], Normal)
     if len(guesses) == 1:
-        p, root = len(unit), _spectral(scaled[0], np.sqrt)
-        rows = random_state.standard_normal((p, p))
-        # Bartlett's decomposition of a draw of Wishart's distribution.
-        degrees = np.maximum(n_rows - np.arange(p), 1.0)
-        factor = np.tril(rows, -1) + np.diag(np.sqrt(random_state.chisquare(degrees)))
-        covariance = root @ factor @ factor.T @ root / max(n_rows, 1.0)
-        mean = means[0] + unit * (root @ random_state.standard_normal(p)) / np.sqrt(max(n_rows, 1.0))
+        drawn = (_drawn_normal if dense else _drawn_factors)(scaled[0], max(n_rows, 1.0), random_state)
     else:
-        logarithms = np.stack([_spectral(each, np.log) for each in scaled])
-        covariance = _spectral(_moved(logarithms, weights), np.exp)
-        mean = _moved(means, weights)
-    return LinearGuess(torch.from_numpy(mean), torch.from_numpy(covariance * np.outer(unit, unit)))
+        drawn = (_moved_normal if dense else _moved_factors)(scaled, weights)
+    return LinearGuess(drawn.scaled(unit))
+
+
+def _drawn_normal(normal: Normal, n_rows: float, random_state) -> Normal:
+    """By Bartlett's decomposition of a draw of Wishart's distribution."""
+    p, root = len(normal.mean), _spectral(normal.covariance.numpy(), np.sqrt)
+    rows = random_state.standard_normal((p, p))
+    degrees = np.maximum(n_rows - np.arange(p), 1.0)
+    factor = np.tril(rows, -1) + np.diag(np.sqrt(random_state.chisquare(degrees)))
+    covariance = root @ factor @ factor.T @ root / n_rows
+    mean = normal.mean.numpy() + (root @ random_state.standard_normal(p)) / np.sqrt(n_rows)
+    return Normal(torch.from_numpy(mean), torch.from_numpy(covariance))
+
+
+def _drawn_factors(normal: Factors, n_rows: float, random_state) -> Factors:
+    """As regressions on known factors would be drawn, and the factors' covariance by Wishart's distribution."""
+    loadings, own = normal.loadings.numpy(), normal.uniqueness.numpy()
+    p, k = loadings.shape
+    drawn = _drawn_normal(Normal(torch.zeros(k).double(), torch.eye(k).double()), n_rows, random_state)
+    noise = np.sqrt(own / n_rows)
+    mean = normal.mean.numpy() + loadings @ drawn.mean.numpy() + noise * random_state.standard_normal(p)
+    used = loadings.any(0)
+    loadings = loadings + noise[:, None] * random_state.standard_normal((p, k)) * used
+    loadings = loadings @ _spectral(drawn.covariance.numpy(), np.sqrt)
+    own = own * random_state.chisquare(n_rows, p) / n_rows
+    return Factors(*(torch.from_numpy(each) for each in (mean, loadings, own)))
+
+
+def _moved_normal(normals: Sequence[Normal], weights: np.ndarray) -> Normal:
+    """Means and logarithms of covariances, moved by the jackknife's weights."""
+    logarithms = np.stack([_spectral(normal.covariance.numpy(), np.log) for normal in normals])
+    covariance = _spectral(_moved(logarithms, weights), np.exp)
+    mean = _moved(np.stack([normal.mean.numpy() for normal in normals]), weights)
+    return Normal(torch.from_numpy(mean), torch.from_numpy(covariance))
+
+
+def _moved_factors(normals: Sequence[Factors], weights: np.ndarray) -> Factors:
+    """The same for factors: in units of the uniqueness, logarithms differ within the span of all loadings alone."""
+    mean, own = (
+        _moved(np.stack(values), weights)
+        for values in ([n.mean.numpy() for n in normals], [n.uniqueness.log().numpy() for n in normals])
+    )
+    each = [(n.loadings / n.uniqueness.sqrt().unsqueeze(1)).numpy() for n in normals]
+    basis = np.linalg.svd(np.hstack(each), full_matrices=False)[0]
+    inside = [basis.T @ loadings for loadings in each]
+    logarithms = [_spectral(np.eye(len(a)) + a @ a.T, np.log) for a in inside]
+    values, vectors = np.linalg.eigh(_moved(np.stack(logarithms), weights))
+    root = vectors * np.sqrt(np.expm1(values.clip(0)))
+    kept = np.argsort(values)[-each[0].shape[1] :]
+    loadings = np.exp(own / 2)[:, None] * (basis @ root[:, kept])
+    return Factors(*(torch.from_numpy(array) for array in (mean, loadings, np.exp(own))))
 
 
 def _moved(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

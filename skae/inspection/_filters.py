@@ -11,6 +11,7 @@ from skae.inspection._common import import_pyplot, last_step
 from skae.inspection._decoding import n_components_of
 from skae.inspection._images import as_images, draw_images, figure_size, image_shape_of, is_colour
 from skae.model.networks import Dense, Shortcut
+from skae.model.row_space import ProjectedEncoder
 
 
 class FiltersDisplay:
@@ -155,7 +156,7 @@ def first_layer(estimator) -> np.ndarray:
         layers = [encoder.linear]
     elif isinstance(encoder, Shortcut):
         encoder, scale = encoder.network, encoder.in_scale.detach().cpu().double().numpy()
-    if isinstance(encoder, Dense):
+    if isinstance(encoder, Dense | ProjectedEncoder):
         layers = list(encoder.layers)
     if not layers:
         raise ValueError(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from skae.model.factor_analysis import Factors, estimate_factors, max_factors
 
 # Columns up to which each row's own matrix is solved; beyond, the columns have so many factors in common, and the
 # cost of a guess is linear in them.
 MAX_DENSE, N_FACTORS = 32, 32
-# Columns beyond which the covariance is that of the rows in which both are known.
-MAX_ESTIMATED = 100
+# Columns beyond which these factors are estimated without a covariance matrix, as where rows are fewer than so many a
+# column, which do not determine one.
+MAX_ESTIMATED, ROWS_A_COLUMN = 100, 5
 # Numbers of the matrices that are solved at once.
 BLOCK_ELEMENTS = 2**22
 # Products that estimating may take, in so many steps or, with few rows, until it hardly changes.
@@ -22,6 +27,61 @@ LEAST_OWN, FACTOR_STEPS = 0.01, 20
 LEAST_SPREAD = 0.5
 # Deviation of a column that is constant but for rounding, of its largest value.
 ROUNDING = 1e-7
+
+
+class Normal(NamedTuple):
+    """A normal distribution.
+
+    Attributes
+    ----------
+    mean : Tensor of shape (n_features,)
+    covariance : Tensor of shape (n_features, n_features)
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each column."""
+        return self.covariance.diagonal()
+
+    def scaled(self, unit: Tensor) -> Normal:
+        """The distribution of the columns times these units."""
+        return Normal(self.mean * unit, self.covariance * torch.outer(unit, unit))
+
+
+def guess(rows: Tensor, known: Tensor, normal: Normal | Factors) -> tuple[Tensor, Tensor]:
+    """Conditional mean and variance of every entry given those that are known, by either kind of distribution."""
+    return guess_hidden(rows, known, *normal) if isinstance(normal, Normal) else guess_by_factors(rows, known, *normal)
+
+
+def n_factors_of(n_rows: int, n_features: int) -> int:
+    """Factors of the distribution that `estimate_normal` makes of so many rows; 0 for a covariance matrix."""
+    return 0 if n_features <= MAX_DENSE else max_factors(n_rows, n_features, N_FACTORS)
+
+
+def estimate_normal(rows: Tensor, known: Tensor, weight: Tensor | None, n_factors: int) -> Normal | Factors:
+    """The normal distribution of rows with gaps.
+
+    Parameters
+    ----------
+    rows, known : Tensor of shape (n_rows, n_features), float64
+        Values, and one where they are known, zero elsewhere.
+    weight : Tensor of shape (n_rows,) or None
+        Weights of the rows.
+    n_factors : int
+        Factors at most, or 0 for a covariance matrix: see `n_factors_of`.
+
+    Returns
+    -------
+    Normal or Factors
+    """
+    n, p = rows.shape
+    if n_factors and (p > MAX_ESTIMATED or n < ROWS_A_COLUMN * p):
+        return estimate_factors(rows, known, weight, n_factors).with_factors(n_factors)
+    mean, covariance = estimate(rows, known, weight)
+    return Factors(mean, *factors_of(covariance, n_factors)) if n_factors else Normal(mean, covariance)
 
 
 def guess_hidden(rows: Tensor, known: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,20 +132,36 @@ def guess_by_factors(rows: Tensor, known: Tensor, mean: Tensor, loadings: Tensor
     -------
     mean, variance : Tensor of shape (n_rows, n_features)
     """
-    k = loadings.shape[1]
-    size = max(1, BLOCK_ELEMENTS // k**2)
+    p, k = loadings.shape
+    size = max(1, BLOCK_ELEMENTS // max(k**2, p))
     if len(rows) > size:
         pairs = zip(rows.split(size), known.split(size), strict=True)
         means, variances = zip(*(guess_by_factors(*pair, mean, loadings, own) for pair in pairs), strict=True)
         return torch.cat(means), torch.cat(variances)
-    products = (loadings.unsqueeze(2) * loadings.unsqueeze(1)).flatten(1)
+    blocks = loadings.split(max(1, BLOCK_ELEMENTS // k**2))
     precision = known / own
-    matrix = (precision @ products).view(-1, k, k)
+    matrix = sum(
+        part @ _outer(block) for part, block in zip(precision.split(len(blocks[0]), 1), blocks, strict=True)
+    ).view(-1, k, k)
     matrix.diagonal(dim1=-2, dim2=-1).add_(1)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix)[0])
+    inverse = _inverse(matrix)
     factors = (inverse @ (((rows - mean) * precision) @ loadings).unsqueeze(-1)).squeeze(-1)
     guess = torch.where(known > 0, rows, mean + factors @ loadings.T)
-    return guess, (inverse.flatten(1) @ products.T + own) * (1 - known)
+    variance = torch.cat([inverse.flatten(1) @ _outer(block).T for block in blocks], 1)
+    return guess, (variance + own) * (1 - known)
+
+
+def _outer(loadings: Tensor) -> Tensor:
+    """Products of each column's loadings, of shape (n_features, n_factors²)."""
+    return (loadings.unsqueeze(2) * loadings.unsqueeze(1)).flatten(1)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of positive definite matrices; a CUDA graph can capture it, which it cannot `torch.cholesky_inverse`."""
+    factor = torch.linalg.cholesky_ex(matrix)[0]
+    one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    root = torch.linalg.solve_triangular(factor, one.expand_as(matrix), upper=False)
+    return root.mT @ root
 
 
 def factors_of(covariance: Tensor, n_factors: int) -> tuple[Tensor, Tensor]:
@@ -122,8 +198,7 @@ def _inverse_of_known(known: Tensor, covariance: Tensor) -> Tensor:
     """Of each row's matrix of known columns, zero in the others; of shape (n_rows, n_features, n_features)."""
     matrix = covariance * known.unsqueeze(-1) * known.unsqueeze(-2)
     matrix.diagonal(dim1=-2, dim2=-1).add_(1 - known)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix)[0])
-    return inverse.mul_(known.unsqueeze(-1)).mul_(known.unsqueeze(-2))
+    return _inverse(matrix).mul_(known.unsqueeze(-1)).mul_(known.unsqueeze(-2))
 
 
 def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -158,12 +233,11 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     # A column without a value, or with one alone, has no unit of its own: what varies is how its mean is rounded.
     varies = variance > (ROUNDING * (rows * known).abs().amax(0)).square()
     variance = torch.where(varies, variance, 1e-6 * variance.max().clamp_min(1e-12))
-    if p > MAX_ESTIMATED:
-        return mean, _of_pairs(rows, known, weight, mean, variance)
     # From independent columns: where the steps do not suffice, dependence is underestimated, which does little harm.
     covariance = torch.diag(variance)
     if n * p**3 * FEW_STEPS > MAX_PRODUCTS:
-        rows, known, weight = (each[: max(p, int(MAX_PRODUCTS / (FEW_STEPS * p**3)))] for each in (rows, known, weight))
+        every = -(-n // max(p, int(MAX_PRODUCTS / (FEW_STEPS * p**3))))
+        rows, known, weight = (each[::every] for each in (rows, known, weight))
     budget = MAX_PRODUCTS / (float(len(rows)) * p**3) if bool((known == 0).any()) else 1
     unit = variance.sqrt()
     for _ in range(int(max(1, min(MAX_STEPS, budget)))):
@@ -175,18 +249,6 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
             break
     # Few of the rows may lack what makes a column vary: a value beyond would be taken for a wonder.
     return mean, covariance + torch.diag((LEAST_SPREAD * variance - covariance.diagonal()).clamp_min(0))
-
-
-def _of_pairs(rows, known, weight, mean, variance) -> Tensor:
-    """The covariance of the rows in which both columns are known, brought to one that rows can have."""
-    deviation, weighted = (rows - mean) * known, known * weight.unsqueeze(-1)
-    made = (deviation * weight.unsqueeze(-1)).T @ deviation / (weighted.T @ known + PRIOR_ROWS)
-    unit = variance.sqrt()
-    correlation = made / torch.outer(unit, unit)
-    values, vectors = torch.linalg.eigh(correlation)
-    correlation = (vectors * values.clamp_min(LEAST_OWN)) @ vectors.T
-    unit = unit / correlation.diagonal().sqrt()
-    return correlation * torch.outer(unit, unit)
 
 
 def _step(rows, known, weight, mean, covariance) -> tuple[Tensor, Tensor]:

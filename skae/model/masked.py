@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skae.model.autoencoder import Autoencoder
-from skae.model.conditional_gaussian import MAX_DENSE, N_FACTORS, factors_of, guess_by_factors, guess_hidden
+from skae.model.conditional_gaussian import Normal, guess
 from skae.model.corruptions import Corrupted
+from skae.model.factor_analysis import Factors
 from skae.model.scaling import Columns
 from skae.model.step import Step
 
@@ -57,12 +58,9 @@ class MaskedStep(Step):
     @cached_property
     def guess(self) -> tuple[Tensor, Tensor]:
         """Conditional mean and deviation of each entry, in standardised units."""
-        model = self.model
-        if model.loadings is None:
-            mean, variance = guess_hidden(self.input, self.known, model.guess_mean, model.guess_covariance)
-        else:
-            mean, variance = guess_by_factors(self.input, self.known, model.guess_mean, model.loadings, model.own)
-        return mean, torch.maximum(variance, model.least_variance).sqrt()
+        unit = self.model.column_unit
+        mean, variance = guess(self.input / unit, self.known, self.model.normal)
+        return mean * unit, variance.clamp_min(LEAST_VARIANCE).sqrt() * unit
 
     @cached_property
     def _located(self) -> tuple[Tensor, Tensor]:
@@ -129,11 +127,25 @@ class MaskedModel(Autoencoder):
     ----------
     network, posterior, likelihood, columns, n_components, corruption, penalties
         As for `Autoencoder`.
+    n_factors : int
+        Factors of the normal distribution; 0 for a covariance matrix.
     """
 
     counts_hidden_only = True
 
-    def __init__(self, network, posterior, likelihood, columns: Columns, n_components, *, corruption, penalties=()):
+    def __init__(
+        self,
+        network,
+        posterior,
+        likelihood,
+        columns: Columns,
+        n_components,
+        *,
+        n_factors=0,
+        corruption=None,
+        penalties=(),
+    ):
+        self.n_factors = n_factors
         super().__init__(
             network, posterior, likelihood, columns, n_components, corruption=corruption, penalties=penalties,
             shortcut=False,
@@ -153,34 +165,28 @@ class MaskedModel(Autoencoder):
         self.register_buffer("is_number", number, persistent=False)
         self.register_buffer("column_unit", torch.where(unit > 0, unit, 1.0).float(), persistent=False)
         self.register_buffer("guess_mean", torch.zeros(p))
-        variance = self.scaling.relative_variance.clamp_min(1e-6).float()
-        self.register_buffer("least_variance", LEAST_VARIANCE * variance, persistent=False)
-        wide = p > MAX_DENSE
-        self.register_buffer("guess_covariance", None if wide else torch.diag(variance))
-        self.register_buffer("loadings", torch.zeros(p, N_FACTORS) if wide else None)
-        self.register_buffer("own", variance if wide else None)
+        wide = self.n_factors > 0
+        self.register_buffer("guess_covariance", None if wide else torch.eye(p))
+        self.register_buffer("loadings", torch.zeros(p, self.n_factors) if wide else None)
+        self.register_buffer("uniqueness", torch.ones(p) if wide else None)
         self.register_buffer("knots", torch.zeros(int(number.sum()), n_bins(p) + 1))
         super()._build(shortcut)
 
     def _n_conditions(self) -> int:
         return self.n_features + (self.knots.shape[1] - 1) * len(self.knots)
 
-    def set_start(self, mean: Tensor, covariance: Tensor, knots: Tensor) -> None:
+    def set_start(self, normal: Normal | Factors, knots: Tensor) -> None:
         """Set the normal distribution, in standardised units, and the columns' quantiles, in each one's own."""
-        self.guess_mean.copy_(mean)
-        if self.loadings is None:
-            self.guess_covariance.copy_(covariance)
-        else:
-            for buffer, values in zip((self.loadings, self.own), factors_of(covariance, N_FACTORS), strict=True):
-                buffer.copy_(values)
+        for buffer, values in zip(self.normal, normal.scaled(1 / self.column_unit.double()), strict=True):
+            buffer.copy_(values)
         self.knots.copy_(knots)
 
     @property
-    def covariance(self) -> Tensor:
-        """Of the normal distribution, in standardised units."""
+    def normal(self) -> Normal | Factors:
+        """The normal distribution, each column in its own unit."""
         if self.loadings is None:
-            return self.guess_covariance
-        return self.loadings @ self.loadings.T + torch.diag(self.own)
+            return Normal(self.guess_mean, self.guess_covariance)
+        return Factors(self.guess_mean, self.loadings, self.uniqueness)
 
     def bins_of(self, x: Tensor) -> Tensor:
         """How far each number is through each of its column's bins, from -1/2 to 1/2."""
