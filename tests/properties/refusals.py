@@ -17,5 +17,8 @@ REFUSALS = {
     "a plane of one component": r"Prior lies in a plane, but n_components=1: use at least 2",
     "images of categories": r"likelihood='mixed' is for tables, and the columns of images are pixels",
     "unbounded activations": r"kind='.*' compares activations between .* and .* with the target",
+    "nothing observed": r"Every value of X is missing",
+    "total correlation of a point": r"TotalCorrelation\(estimator='minibatch'\) needs a VAE",
+    "units of a Boltzmann machine": r"the units of layer='rbm' are logistic; use activation='logist",
     "dropout of another network": r"dropout=.* is for dense networks",
 }
