@@ -79,8 +79,8 @@ SHARED = {
         GaussianNoise(1.0, relative=False),
         Masking(0.3, fill="mean"),
     ],
-    "max_iter": [2, 1, 4, 20],
-    "batch_size": ["auto", 1, 7, 1000],
+    "max_iter": [2, 1, 4],
+    "batch_size": ["auto", 7, 1000],
     "learning_rate": ["auto", 1e-4, 0.1],
     "optimizer": [
         "adamw",

@@ -12,7 +12,7 @@ REFUSALS = {
     "one class": r"A classifier needs rows of at least two classes",
     "too few rows": r"Found array with \d+ sample.* while a minimum of \d+ is required",
     "sparse": r"Sparse data was passed for X, but dense data is required",
-    "no line search": r"optimizer='lbfgs' searches along lines, but contrastive",
+    "no line search": r"optimizer=.* searches along lines, but contrastive",
     "free bits of another prior": r"free_bits=.* needs prior='normal'",
     "a plane of one component": r"Prior lies in a plane, but n_components=1: use at least 2",
     "images of categories": r"likelihood='mixed' is for tables, and the columns of images are pixels",

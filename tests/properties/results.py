@@ -28,6 +28,7 @@ RULED_OUT = {
     "score_function": r"score_function needs corruption=GaussianNoise",
     "inverse_transform": r"a code does not hold the row",
     "sample": r"sample needs|a code does not hold the row",
+    "pseudo_log_likelihood": r"pseudo-likelihood is that of binary units",
 }
 
 

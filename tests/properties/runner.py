@@ -13,7 +13,7 @@ from .estimators import OWN, Configuration, configurations
 from .invariants import Fault, examine
 
 # Examples between two starts of hypothesis, and those that are tried to make one smaller.
-A_CHUNK, MOST_SHRINKS = 200, 150
+A_CHUNK, MOST_SHRINKS = 50, 60
 SETTINGS = settings(
     database=None,
     deadline=None,
