@@ -17,6 +17,7 @@ from skae.autoencoders._sparse import SparseAE
 from skae.autoencoders._stacked import StackedAE
 from skae.autoencoders._vae import VAE
 from skae.autoencoders._vq_vae import VQVAE
+from skae.imputation._held_out import HeldOutEntries
 from skae.imputation._imputer import AutoencoderImputer
 from skae.model.adversarial import AdversarialCode
 from skae.model.bounded_gaussian import BoundedGaussian
@@ -61,6 +62,7 @@ __all__ = [
     "Gaussian",
     "GaussianCode",
     "GaussianNoise",
+    "HeldOutEntries",
     "LBFGS",
     "LaplaceCode",
     "LogisticPCA",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from registry import real, shares
+from registry import ESTIMATORS, NETWORKS, over, real, shares
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -15,9 +15,22 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import VAE, AutoencoderClassifier, AutoencoderTransformer, DenseNetwork, StackedAE
+from skae import (
+    VAE,
+    VQVAE,
+    AutoencoderClassifier,
+    AutoencoderTransformer,
+    DenoisingAE,
+    DenseNetwork,
+    EarlyStopping,
+    GaussianNoise,
+    StackedAE,
+)
+from skae.training.early_stopping import holdable, single_split
 
 P = 5
+TINY = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0}
+NOISE = GaussianNoise((0.1, 1.0))
 SMALL = AutoencoderClassifier(
     StackedAE(4, hidden_layer_sizes=(8,), code_activation="gelu", pretraining_iter=2, max_iter=0),
     max_iter=5,
@@ -143,6 +156,94 @@ def test_any_autoencoder(autoencoder):
         np.testing.assert_allclose(classifier.predict_proba(rows).sum(1), 1, rtol=1e-5)
     other = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(other.predict_proba(X), classifier.predict_proba(X))
+
+
+INSIDE = {
+    **{name: estimator for name, estimator in ESTIMATORS.items() if name != "ConvAE"},
+    **{name: AutoencoderTransformer(2, network=NETWORKS[name], **TINY) for name in ("one", "tied", "dropout")},
+    "StackedAE-rbm": StackedAE(2, hidden_layer_sizes=(8,), layer="rbm", pretraining_iter=1, max_iter=0),
+    "DenoisingAE-mask": DenoisingAE(2, corruption="masking", conditioning="mask", **TINY),
+    "DenoisingAE-noise": DenoisingAE(2, corruption=NOISE, conditioning="noise_level", **TINY),
+    "DenoisingAE-preconditioned": DenoisingAE(2, corruption=NOISE, conditioning="noise_level", init="random", **TINY),
+    "VQVAE-shared": VQVAE(2, n_codes=8, shared_codebook=True, code_width=3, **TINY),
+}
+
+
+@pytest.mark.parametrize("corruption", [None, "masking"])
+@pytest.mark.parametrize("autoencoder", **over(INSIDE))
+def test_the_encoder_of_every_autoencoder(autoencoder, corruption):
+    """It starts at the autoencoder's own codes, and all of the encoder is trained."""
+    X, y = shares(60, P), np.arange(60) % 3
+    X[::7, 1] = np.nan
+    fixed = {"early_stopping": False, "random_state": 0, "corruption": corruption, "max_iter": 1}
+    classifier = AutoencoderClassifier(autoencoder, learning_rate=1e-12, **fixed).fit(X, y)
+    codes = []
+    for model in (classifier.model_.autoencoder, classifier.autoencoder_.model_):
+        input, _, observed = model.prepare_for_training(torch.tensor(X))
+        codes.append(model.step(input, input, observed).code.detach())
+    torch.testing.assert_close(*codes)
+    moved = AutoencoderClassifier(autoencoder, learning_rate=0.01, **fixed).fit(X, y)
+    before, after = (dict(each.model_.autoencoder.encoder.named_parameters()) for each in (classifier, moved))
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    other = pickle.loads(pickle.dumps(moved))
+    np.testing.assert_array_equal(other.predict_proba(X), moved.predict_proba(X))
+
+
+FEW = {
+    "one each": [0] + [1],
+    "149 and one": [0] * 149 + [1],
+    "ten and two": [0] * 10 + [1] * 2,
+    "three classes, two of one": [0] * 60 + [1] + [2],
+    "many of one each": list(range(12)),
+}
+
+
+@pytest.mark.parametrize(
+    "early_stopping", [True, EarlyStopping(n_folds=0), EarlyStopping(0.9, n_folds=0), EarlyStopping(n_folds=2)], ids=str
+)
+@pytest.mark.parametrize("labels", **over(FEW))
+def test_classes_of_few_rows(labels, early_stopping):
+    y = np.array(labels)
+    X = 6 * np.eye(P + 10)[y] + np.random.default_rng(0).standard_normal((len(y), P + 10))
+    classifier = clone(SMALL).set_params(early_stopping=early_stopping).fit(X, y)
+    assert classifier.classes_.tolist() == sorted(set(labels))
+    assert classifier.predict_proba(X).shape == (len(y), len(set(labels)))
+    assert classifier.score(X, y) > max(np.bincount(y)) / len(y) - 1e-9
+
+
+def test_every_class_is_held_out_and_trained_on_in_proportion():
+    y = np.repeat([0, 1, 2, 3], [100, 37, 2, 1])
+    order = np.random.default_rng(0).permutation(len(y))
+    rows = holdable(order, np.eye(4)[y])
+    assert sorted(rows) == list(range(139))
+    for n_folds in (2, 5, 10):
+        held = [np.bincount(y[rows[fold::n_folds]], minlength=4) for fold in range(n_folds)]
+        assert np.ptp(held, axis=0).max() <= 1
+        assert (np.max(held, axis=0)[:3] < [100, 37, 2]).all()
+    for n_held in (1, 14, 70, 139):
+        held = single_split(rows, n_held, np.eye(4)[y])
+        counts = np.bincount(y[held], minlength=4)
+        assert len(set(held)) == min(n_held, 136) and (counts[:3] < [100, 37, 2]).all()
+        np.testing.assert_allclose(counts[:2], len(held) * np.array([99, 36]) / 136, atol=1)
+
+
+def test_rows_without_a_second_class_hold_nothing_out():
+    y = np.eye(3)[[0, 0, 0, 1, 2]]
+    assert len(holdable(np.arange(5), y)) == 0
+    np.testing.assert_array_equal(holdable(np.array([2, 0, 1]), None), [2, 0, 1])
+
+
+def test_a_class_whose_rows_have_no_weight_is_none():
+    X, y = two_moons_like(40)
+    with pytest.raises(ValueError, match="rows of at least two classes, but y has 1 class"):
+        clone(SMALL).fit(X, y, sample_weight=(y == 1).astype(float))
+
+
+def test_a_rare_class_is_in_the_start_of_many_rows(monkeypatch):
+    monkeypatch.setattr("skae.autoencoders._classifier.START_ROWS", 8)
+    X, y = real(90, P), np.r_[np.zeros(88, int), 1, 2]
+    classifier = clone(SMALL).set_params(early_stopping=False).fit(X, y)
+    assert np.isfinite(classifier.predict_proba(X)).all()
 
 
 def test_weights_are_rows_given_again():

@@ -220,3 +220,17 @@ def test_solver_options_out_of_range(options):
     psd = PredictiveSparseDecomposition(2, max_iter=1).fit(real(60, P))
     with pytest.raises(ValueError, match="must be at least 1"):
         psd.sparse_encode(real(60, P), **options)
+
+
+def test_a_row_is_solved_alone_as_among_others():
+    """Rows of very different size take different numbers of steps, and each takes its own."""
+    rng = np.random.default_rng(0)
+    atoms = torch.tensor(rng.standard_normal((12, 6)))
+    atoms /= atoms.norm(dim=1, keepdim=True)
+    x = torch.tensor(rng.standard_normal((40, 6)) * np.logspace(-6, 3, 40)[:, None])
+    start = torch.zeros(40, 12, dtype=torch.float64)
+    together = fista(x, atoms, 0.1, start, 1000, tol=1e-5)
+    for index in range(40):
+        row = slice(index, index + 1)
+        alone = fista(x[row], atoms, 0.1, start[row], 1000, tol=1e-5)
+        torch.testing.assert_close(alone, together[row], rtol=1e-9, atol=1e-12)

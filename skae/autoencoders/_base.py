@@ -41,6 +41,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """What the network is told of the corruption: None, "noise_level" or "mask"."""
         return None
 
+    @property
+    def sees_gaps(self) -> bool:
+        """Whether the encoder is told which entries are missing, so that a filled gap is not one to it."""
+        return self._conditioning() == "mask"
+
     def _emphasis(self):
         """The weight of corrupted entries."""
         return 1.0
@@ -160,7 +165,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return self._scores(X, lambda model, step: step.log_likelihood)
 
     def score(self, X, y=None, sample_weight=None):
-        """Mean of `score_samples`, so that model selection needs no y.
+        """Mean of `score_samples`, so that model selection needs no y; but see `HeldOutEntries` for `n_components`.
 
         Parameters
         ----------

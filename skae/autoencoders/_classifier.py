@@ -64,7 +64,8 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         width, so that what was learnt before is not lost at once.
     {optimizer}
     early_stopping : bool or EarlyStopping, default=True
-        Whether held-out labelled rows decide when to stop.
+        Whether held-out labelled rows, in which each class has its share, decide when to stop. The
+        only row of a class is not held out; where fewer than two classes have two, the start is kept.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the network
         is large enough to be faster there.
@@ -152,9 +153,10 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     def _build_model(self, fitting, columns, n_components):
         pretrained = self.autoencoder_.model_
         recipe = {name: value for name, value in pretrained._recipe.items() if name != "columns"}
-        recipe["corruption"] = fitting.corruption
         recipe["network"] = self._with_dropout(recipe["network"])
-        return EncoderClassifier(pretrained.scaling.columns, recipe, len(self.classes_))
+        return EncoderClassifier(
+            pretrained.scaling.columns, type(pretrained), recipe, fitting.corruption, len(self.classes_)
+        )
 
     def _with_dropout(self, network):
         """The network with this share of its hidden units zeroed while training."""
@@ -169,8 +171,13 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     def _start_model(self, model, raw, fitting):
         pretrained = copy.deepcopy(self.autoencoder_.model_).to("cpu")
-        index = torch.randperm(raw.n_rows, generator=fitting.cpu_generator)[:START_ROWS].sort().values.numpy()
-        codes = model.start_from(pretrained, model.prepare_for_training(raw.take(index))[0]).numpy()
+        order = torch.randperm(raw.n_rows, generator=fitting.cpu_generator).numpy()
+        # Some rows, and at least one of each class.
+        one_each = np.unique(raw.y[order].argmax(1), return_index=True)[1]
+        index = order[np.union1d(np.arange(min(START_ROWS, len(order))), one_each)]
+        index.sort()
+        rows, _, observed = model.prepare_for_training(raw.take(index))
+        codes = model.start_from(pretrained, rows, observed).numpy()
         weight = None if raw.weight is None else raw.weight[index]
         start_softmax(model.head, codes, raw.y[index].argmax(1), weight)
 
@@ -270,6 +277,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             weighted = self._raw_rows(X, sample_weight, reset=False)
             if weighted.n_rows < raw.n_rows:
                 y = y[np.asarray(sample_weight) != 0]
+                check_labels(y)
             raw = weighted
         return raw, y
 

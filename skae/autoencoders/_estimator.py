@@ -38,7 +38,7 @@ from skae.training.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK_ELEMENTS = 2**20
 # What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
-NOT_NUMBERS = ("could not convert string", "parse string", "'NAType'")
+NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object", "'NAType'")
 
 
 @contextlib.contextmanager

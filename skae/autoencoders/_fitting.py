@@ -22,7 +22,7 @@ from skae.model.row_space import ProjectedNetwork, RowSpace, is_isotropic, is_wi
 from skae.model.scaling import Columns, Scaling
 from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
-from skae.training.early_stopping import EarlyStopping, best_length
+from skae.training.early_stopping import EarlyStopping, best_length, holdable, single_split
 from skae.training.optimizers import as_optimizer
 from skae.training.principal_axes import column_bounds, column_moments, principal_axes
 from skae.training.trainer import History, Plan, Trainer
@@ -387,25 +387,29 @@ class Fitting:
         folds = stopping.n_folds
         if folds == "auto":
             folds = 5 if n < FEW_ROWS and not again else 0
-        order = self.random_state.permutation(n)
+        order = holdable(self.random_state.permutation(n), raw.y)
+        if not len(order):
+            plan.n_epochs = 0
+            return self._rows(raw, model), None
         if folds:
+            n_folds = min(folds, len(order))
             try:
-                plan.n_epochs = self._length_by_folds(order, min(folds, n), model.n_components, stopping.patience)
+                plan.n_epochs = self._length_by_folds(order, n_folds, model.n_components, stopping.patience)
             except KeyboardInterrupt:
                 warnings.warn("Training was interrupted while folds were tried; the start is kept.", stacklevel=2)
                 plan.n_epochs = 0
             return self._rows(raw, model), None
-        held = min(n - 1, max(1, round(stopping.validation_fraction * n)))
+        held = single_split(order, min(n - 1, max(1, round(stopping.validation_fraction * n))), raw.y)
         plan.patience = stopping.patience
-        train = raw.subset(np.sort(order[held:]))
-        return self._rows(train, model), self._rows(raw.subset(np.sort(order[:held])), model)
+        train = raw.subset(np.delete(np.arange(n), held))
+        return self._rows(train, model), self._rows(raw.subset(np.sort(held)), model)
 
     def _length_by_folds(self, order: np.ndarray, n_folds: int, n_components: int, patience: int) -> int:
         if n_folds < 2:
             return 0
         models, train, held = [], [], []
         for fold in range(n_folds):
-            kept = self.raw.subset(np.sort(np.delete(order, np.s_[fold::n_folds])))
+            kept = self.raw.subset(np.delete(np.arange(self.raw.n_rows), order[fold::n_folds]))
             models.append(self.build(kept, n_components))
             train.append(self._rows(kept, models[-1]))
             held.append(self._rows(self.raw.subset(np.sort(order[fold::n_folds])), models[-1]))

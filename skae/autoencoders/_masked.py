@@ -131,6 +131,8 @@ class MaskedAE(BaseAutoencoder):
     ):
         self._set_parameters(locals())
 
+    sees_gaps = True
+
     def _default_activation(self):
         return "silu"
 

@@ -171,7 +171,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         max_iter : int, default=1000
             Steps at most.
         tol : float, default=1e-5
-            Steps end when no entry of a code moves by more than this times the largest entry.
+            Steps of a row end when no entry of its code moves by more than this times the largest one.
 
         Returns
         -------

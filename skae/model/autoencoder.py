@@ -68,6 +68,8 @@ class Autoencoder(Model):
         self.conditioning, self.emphasis = conditioning, emphasis
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
+        # What an encoder that is told the noise's level is told of rows without noise.
+        self.least_log_level = corruption.log_scales(self.scaling)[0] if isinstance(corruption, GaussianNoise) else 0.0
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
         as_pca = shortcut and posterior.is_linear and not posterior.variational and not posterior.whiten
@@ -216,8 +218,7 @@ class Autoencoder(Model):
             level = corrupted.log_level
             if level is not None:
                 return level
-            low = self.corruption.log_scales(self.scaling)[0] if isinstance(self.corruption, GaussianNoise) else 0.0
-            return torch.full((len(rows), 1), low, dtype=rows.dtype, device=rows.device)
+            return torch.full((len(rows), 1), self.least_log_level, dtype=rows.dtype, device=rows.device)
         known = torch.ones_like(rows) if observed is None else observed
         return known if corrupted.changed is None else known * ~corrupted.changed
 

@@ -70,11 +70,15 @@ class Bits(Posterior):
         if self.noise != "bernoulli":
             noise = torch.randn(encoded.shape, generator=generator, device=encoded.device, dtype=encoded.dtype)
             return torch.tanh(0.5 * (encoded + self.noise * noise))
-        soft = torch.tanh(0.5 * encoded)
         # A training that diverges is told by its loss, which is no number either.
         chance = torch.sigmoid(encoded.detach()).nan_to_num(0.5)
         hard = torch.bernoulli(chance, generator=generator).mul_(2).sub_(1)
-        return soft + (hard - soft.detach())
+        return self.with_gradient(encoded, hard)
+
+    def with_gradient(self, encoded: Tensor, code: Tensor) -> Tensor:
+        """Bits whose gradient is that of their mean, tanh(encoded / 2)."""
+        soft = torch.tanh(0.5 * encoded)
+        return soft + (code - soft.detach())
 
     def kl_divergence(self, encoded: Tensor) -> Tensor:
         """KL(Bernoulli(p) ‖ Bernoulli(½)) by row and bit, log 2 − H(p), in nats."""

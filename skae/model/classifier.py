@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from skae.model.autoencoder import Autoencoder
+from skae.model.corruptions import Corruption
 from skae.model.model import Model, Objective
 from skae.model.networks import Linear
 from skae.model.scaling import Columns
-from skae.model.step import Step
 
 
 class EncoderClassifier(Model):
@@ -21,22 +21,30 @@ class EncoderClassifier(Model):
     ----------
     columns : Columns
         Of the rows that the autoencoder was fitted to.
+    kind : type of Autoencoder
     recipe : dict
         The other arguments of the autoencoder.
+    corruption : Corruption or None
+        What is done to rows while the classes are learnt.
     n_classes : int
     """
 
     is_choice = True
 
-    def __init__(self, columns: Columns, recipe: dict, n_classes: int):
+    def __init__(
+        self, columns: Columns, kind: type[Autoencoder], recipe: dict, corruption: Corruption | None, n_classes: int
+    ):
         super().__init__()
         self._remember(locals())
-        self.autoencoder = Autoencoder(**{**recipe, "columns": columns, "penalties": ()})
+        self.autoencoder = kind(**{**recipe, "columns": columns, "penalties": ()})
         self.autoencoder.decoder = nn.Identity()
+        # Its own is how it was pretrained, and says what it is told of rows without noise.
+        self.autoencoder.corruption = corruption
         self.scaling, self.n_components = self.autoencoder.scaling, self.autoencoder.n_components
-        self.head = Linear(self.n_components, n_classes)
-        self.register_buffer("code_mean", torch.zeros(self.n_components))
-        self.register_buffer("code_scale", torch.ones(self.n_components))
+        width = self.autoencoder.posterior.n_decoded(self.n_components)
+        self.head = Linear(width, n_classes)
+        self.register_buffer("code_mean", torch.zeros(width))
+        self.register_buffer("code_scale", torch.ones(width))
 
     @property
     def reference(self) -> Tensor:
@@ -54,18 +62,18 @@ class EncoderClassifier(Model):
             self.head.weight.zero_()
             self.head.bias.zero_()
 
-    def start_from(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+    def start_from(self, autoencoder: Autoencoder, rows: Tensor, observed: Tensor | None = None) -> Tensor:
         """Take the weights of an autoencoder, and the codes' location and scale at standardised rows.
 
         Returns
         -------
-        Tensor of shape (n_rows, n_components)
+        Tensor of shape (n_rows, n_decoded)
             The codes of the rows as the softmax layer sees them.
         """
         own = self.autoencoder.state_dict()
         self.autoencoder.load_state_dict({k: v for k, v in autoencoder.state_dict().items() if k in own})
         with torch.no_grad():
-            code = self.autoencoder.step(rows, rows).code
+            code = self.autoencoder.step(rows, rows, observed).code
             self.code_mean.copy_(code.mean(0))
             spread = code.std(0, correction=0)
             # Dead and nearly dead components are not blown up.
@@ -105,7 +113,7 @@ class ClassifierStep:
 
     def __init__(self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options):
         self.model, self.target, self.weight = model, target, options.get("weight")
-        self.rows = Step(model.autoencoder, input, input, observed, **options)
+        self.rows = model.autoencoder.step(input, input, observed, **options)
 
     @property
     def input(self) -> Tensor:
@@ -115,7 +123,9 @@ class ClassifierStep:
     @cached_property
     def logits(self) -> Tensor:
         """Logarithms of the class probabilities up to a constant, of shape (n_rows, n_classes)."""
-        return self.model.head(self.model.standardised(self.rows.code))
+        model, encoded = self.model, self.rows.encoded
+        code = model.autoencoder.posterior.with_gradient(encoded, model.autoencoder.code_of(encoded))
+        return model.head(model.standardised(code))
 
     @property
     def terms(self) -> dict[str, Tensor]:

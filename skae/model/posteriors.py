@@ -90,6 +90,10 @@ class Posterior(BaseEstimator):
         """The code that is decoded while training."""
         return self.mean(encoded, module)
 
+    def with_gradient(self, encoded: Tensor, code: Tensor) -> Tensor:
+        """The code as what is trained on top of it sees it; of a discrete one the gradient goes straight through."""
+        return code
+
     def is_solved_by_pca(self, learnt_scale: bool) -> bool:
         """Whether PCA minimises a linear model's loss."""
         return False

@@ -70,8 +70,8 @@ def fista(
     observed : Tensor of shape (n_rows, n_features) or None
         Zero for entries whose error does not count.
     tol : float
-        A row's steps end when no entry of its code has moved by more than this times the largest one;
-        with 0 all are taken, and no value is read from the device.
+        Steps of a row end when no entry of its code has moved by more than this times the largest
+        one, whatever the other rows do; with 0 all are taken, and no value is read from the device.
 
     Returns
     -------
@@ -87,8 +87,7 @@ def fista(
     gram, target = atoms @ atoms.T, x @ atoms.T
     rate = 1 / lipschitz_bound(gram)
     point, previous, t = start, start, torch.ones_like(start[:, :1])
-    # Which rows have ended, and where.
-    ended, result = None, previous
+    made, rows = start.clone(), torch.arange(len(start), device=start.device)
     for step in range(n_steps):
         gradient = point @ gram - target if observed is None else ((point @ atoms - x) * observed) @ atoms.T
         found = shrink(point - rate * gradient, rate * penalty)
@@ -97,15 +96,14 @@ def fista(
         following = 0.5 * (1 + (1 + 4 * t.square()).sqrt())
         point, previous, t = torch.addcmul(found, (t - 1) / following, moved), found, following
         if tol and step % STEPS_A_LOOK == STEPS_A_LOOK - 1:
-            # Row by row, since what a row gets must not depend on the others.
-            done = moved.abs().amax(1) <= tol * found.abs().amax(1)
-            if ended is None:
-                ended, result = torch.zeros_like(done), torch.zeros_like(found)
-            result = torch.where((done & ~ended).unsqueeze(1), found, result)
-            ended = ended | done
-            if bool(ended.all()):
-                return result
-    return previous if ended is None else torch.where(ended.unsqueeze(1), result, previous)
+            made[rows] = previous
+            moves = moved.abs().amax(1) > tol * found.abs().amax(1)
+            if not moves.any():
+                return made
+            rows, x, target, point, previous, t = (each[moves] for each in (rows, x, target, point, previous, t))
+            observed = None if observed is None else observed[moves]
+    made[rows] = previous
+    return made
 
 
 class Dictionary(nn.Module):

@@ -185,7 +185,7 @@ class QuantisedStep(Step):
         """The code; its gradient goes straight through to the encoder's output."""
         if self.generator is None:
             return self.code
-        return self.encoded + (self.code - self.encoded).detach()
+        return self.model.posterior.with_gradient(self.encoded, self.code)
 
 
 class Quantised(Posterior):
@@ -264,6 +264,10 @@ class Quantised(Posterior):
     def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """The vectors of the nearest codes, of shape (n_rows, n_decoded)."""
         return module.chosen(module.nearest(encoded))
+
+    def with_gradient(self, encoded: Tensor, code: Tensor) -> Tensor:
+        """The code; its gradient goes straight through to the encoder's output."""
+        return encoded + (code - encoded).detach()
 
     def terms(self, step: QuantisedStep) -> dict[str, Tensor]:  # type: ignore[override]
         """What is minimised, by name, each of shape (n_rows,)."""

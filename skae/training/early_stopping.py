@@ -43,6 +43,42 @@ class EarlyStopping(BaseEstimator):
         self.n_folds = n_folds
 
 
+def holdable(order: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+    """The rows that may be held out, in an order in which any regular share of them has its share of each class.
+
+    Parameters
+    ----------
+    order : ndarray of shape (n_rows,)
+        Rows in random order, which is kept where there are no classes.
+    y : ndarray of shape (n_rows, n_classes) or None
+        One where a row is of a class. A class's only row is not held out, since nothing would learn
+        the class; and no row is where all would be of one class, since they could not tell what
+        telling it from others is worth.
+    """
+    if y is None:
+        return order
+    classes = y[order].argmax(1)
+    by_class = np.argsort(classes, kind="stable")
+    counts = np.bincount(classes)
+    return order[by_class[counts[classes[by_class]] > 1]] if (counts > 1).sum() > 1 else order[:0]
+
+
+def single_split(rows: np.ndarray, n_held: int, y: np.ndarray | None) -> np.ndarray:
+    """The held-out ones of rows as `holdable` returns them; each class keeps one row to train on.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_holdable,)
+    n_held : int
+    y : ndarray of shape (n_rows, n_classes) or None
+    """
+    if y is None:
+        return rows[:n_held]
+    last = np.r_[np.diff(y[rows].argmax(1)) != 0, True][: len(rows)]
+    rows = rows[~last]
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(n_held, len(rows))).round().astype(int))]
+
+
 def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], patience: int) -> tuple[int, list[float]]:
     """The number of epochs after which the held-out rows of folds that train side by side gain no more.
 
