@@ -89,7 +89,9 @@ class Model(nn.Module):
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""
         if not self._float64:
-            self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
+            # Tensors of inference mode could not take part in autograd.
+            with torch.inference_mode(False):
+                self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
         return self._float64[0]
 
     def forget_float64(self) -> None:

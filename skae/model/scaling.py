@@ -86,7 +86,9 @@ class Scaling:
         """The constants in the precision and on the device of `like`."""
         key = (like.dtype, like.device)
         if key not in self._cache:
-            self._cache[key] = Units(*(c.to(device=like.device, dtype=like.dtype) for c in self._constants))
+            # Tensors of inference mode could not take part in training.
+            with torch.inference_mode(False):
+                self._cache[key] = Units(*(c.to(device=like.device, dtype=like.dtype) for c in self._constants))
         return self._cache[key]
 
     def input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
