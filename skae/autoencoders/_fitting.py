@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -235,7 +236,7 @@ class Fitting:
         if self.fold_curve:
             history.validation_loss = self.fold_curve
             history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
-        self._hand_over(best, history)
+        self._hand_over(best, history, self.estimator._after_fit)
         context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -280,7 +281,7 @@ class Fitting:
             estimator.__dict__.pop("_trainer", None)
             raise
         estimator._trainer, estimator._trainer_settings = trainer, self._settings()
-        self._hand_over(model, trainer.histories[0])
+        self._hand_over(model, trainer.histories[0], estimator._after_partial_fit)
         context.call_on_fit_task_end(
             estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -406,6 +407,6 @@ class Fitting:
         attributes = self._attributes(trainer.histories[best])
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
-    def _hand_over(self, model: Model, history: History) -> None:
+    def _hand_over(self, model: Model, history: History, further: Callable[[RawRows], dict]) -> None:
         self.estimator._set_fitted(model, self._attributes(history))
-        vars(self.estimator).update(self.estimator._after_fit(self.raw))
+        vars(self.estimator).update(further(self.raw))

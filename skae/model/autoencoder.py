@@ -34,6 +34,8 @@ class Autoencoder(Model):
         What the encoder is told beside the row.
     emphasis : float
         Weight of corrupted entries in the likelihood.
+    walkback : int
+        Most steps of the chain of corrupting and drawing, beyond the first, before a row is rebuilt.
     shortcut : bool
         Whether a linear path stands beside the networks, for a start at PCA.
     """
@@ -53,13 +55,14 @@ class Autoencoder(Model):
         penalties: Sequence[Penalty] = (),
         conditioning: str | None = None,
         emphasis: float = 1.0,
+        walkback: int = 0,
         shortcut: bool = True,
     ):
         super().__init__()
         self._remember(locals())
         self.network, self.posterior, self.likelihood = network, posterior, likelihood
         self.corruption, self.penalties = corruption, list(penalties)
-        self.conditioning, self.emphasis = conditioning, emphasis
+        self.conditioning, self.emphasis, self.walkback = conditioning, emphasis, walkback
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
         self._build(shortcut)

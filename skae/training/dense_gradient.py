@@ -62,6 +62,7 @@ class DenseGradient:
             and _is_plain_posterior(model.posterior)
             and all(hasattr(penalty, "code_slope") for penalty in model.penalties)
             and model.emphasis == 1
+            and model.walkback == 0
             and _is_plain_likelihood(model)
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
