@@ -285,8 +285,8 @@ class DenoisingAE(BaseAutoencoder):
         n_steps : int, default=100
             Length of each chain.
         init : array-like of shape (n_samples, n_features) or None, default=None
-            Where the chains start, one for each row; None starts at draws from a normal distribution
-            with the training columns' means and variances.
+            Where the chains start, one for each row; None starts at kept training rows, from which the
+            distribution is right however slowly the chain moves.
         random_state : int, RandomState instance or None, default=None
             Seed of the chains.
 
@@ -302,13 +302,12 @@ class DenoisingAE(BaseAutoencoder):
         if init is not None:
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
         with torch.inference_mode():
-            chain = Chain(model, torch.tensor(self.chain_rows_, device=device), generator)
+            rows = torch.tensor(self.chain_rows_, device=device)
+            chain = Chain(model, rows, generator)
             if init is None:
-                x = torch.randn(n_samples, model.n_features, generator=generator, device=device)
-                x = model.scaling.from_input(x * model.scaling.relative_variance.sqrt().to(x))
+                x = rows[torch.randint(len(rows), (n_samples,), generator=generator, device=device)]
             else:
                 x = torch.tensor(init, device=device)
-            for index, corruption in enumerate(model.corruption.schedule(n_steps)):
-                # Of the normal start nothing is kept: it need not be a row.
-                x = chain.advance(x, corruption, keep=init is not None or index > 0)
+            for corruption in model.corruption.schedule(n_steps):
+                x = chain.advance(x, corruption)
         return self._as_table(x.cpu().numpy())
