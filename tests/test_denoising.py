@@ -14,15 +14,17 @@ from skae.model.step import Step
 LINEAR = {"hidden_layer_sizes": (), "early_stopping": False, "random_state": 0}
 
 
+@pytest.mark.parametrize("n_components", [3, 8])
 @pytest.mark.parametrize("sigma", [0.5, 2.0])
 @pytest.mark.parametrize("init", ["pca", "random"])
-def test_on_gaussian_data_it_is_the_posterior_mean(init, sigma):
-    """r*(x) = μ + Σ(Σ + σ²I)⁻¹(x − μ), within 3 % of the data's spread."""
+def test_on_gaussian_data_it_is_the_posterior_mean(init, sigma, n_components):
+    """Also of an overcomplete code: r*(x) = μ + Σ(Σ + σ²I)⁻¹(x − μ), within 3 % of the data's spread."""
     rng = np.random.default_rng(0)
     A = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, -0.5, 0.5]])
     X = rng.standard_normal((4000, 3)) @ A.T + [1, 2, 3]
     noise = GaussianNoise(sigma, relative=False)
-    dae = DenoisingAE(3, corruption=noise, init=init, max_iter=100, learning_rate=0.01, batch_size=250, **LINEAR).fit(X)
+    dae = DenoisingAE(n_components, corruption=noise, init=init, max_iter=100, batch_size=250, **LINEAR)
+    dae.set_params(learning_rate=0.01).fit(X)
     mean, covariance = X.mean(0), np.cov(X.T)
     shrink = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(3))
     expected = mean + (X - mean) @ shrink.T

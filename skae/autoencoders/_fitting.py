@@ -195,12 +195,20 @@ class Fitting:
 
     def _check_components(self, n_components: int) -> None:
         dense = isinstance(self.network, DenseNetwork) and len(self.network.hidden_layer_sizes) == 0
-        linear = dense and self.estimator._posterior().is_linear
-        if linear and n_components > self.raw.n_features:
+        posterior = self.estimator._posterior()
+        if dense and posterior.is_linear and n_components > self.raw.n_features and not self._is_regularised():
             raise ValueError(
-                f"n_components={n_components} is above n_features={self.raw.n_features}: a linear autoencoder has "
-                "at most one component a feature. Lower n_components, or use hidden layers."
+                f"n_components={n_components} is above n_features={self.raw.n_features}: without noise or a penalty a "
+                "linear autoencoder has at most one component a feature. Lower n_components, use hidden layers, or "
+                "a corruption or a penalty, as DenoisingAE and SparseAE do."
             )
+
+    def _is_regularised(self) -> bool:
+        """Whether noise or a penalty makes more of a linear code than a copy of the row."""
+        penalties = getattr(self.estimator, "_penalty_parts", list)()
+        # Hidden layers, which `dropout` is of, there are none, and the linear path of a start at PCA is without.
+        noise = self.network.input_dropout > 0 and self.estimator.init == "random"
+        return noise or self.corruption is not None or any(not isinstance(penalty, Anchor) for penalty in penalties)
 
     # Training --------------------------------------------------------------------------------
 
