@@ -19,6 +19,7 @@ from skae import (
     Bernoulli,
     DenseNetwork,
     EarlyStopping,
+    LaplaceCode,
     LogisticPCA,
     StackedAE,
 )
@@ -136,6 +137,7 @@ def test_negative_counts():
     [
         AutoencoderTransformer(5, hidden_layer_sizes=()),
         AutoencoderTransformer(5, network=DenseNetwork([])),
+        AutoencoderTransformer(5, network=DenseNetwork((), dropout=0.5, input_dropout=0.5)),
         VAE(5, hidden_layer_sizes=()),
         LogisticPCA(5),
     ],
@@ -144,6 +146,28 @@ def test_negative_counts():
 def test_a_linear_network_has_at_most_one_component_a_feature(estimator):
     with pytest.raises(ValueError, match="n_components=5 is above n_features=4.*use hidden layers"):
         estimator.fit(shares(30, 4))
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"penalties": [LaplaceCode(0.1)]},
+        {"corruption": "gaussian"},
+        {"network": DenseNetwork((), tied=True), "penalties": [LaplaceCode(0.1)]},
+    ],
+    ids=str,
+)
+def test_with_a_corruption_or_a_penalty_it_has_more(parameters, init):
+    """And each component moves from its start."""
+    X = real(60, 4)
+    parameters = {"hidden_layer_sizes": (), "init": init, "early_stopping": False, "random_state": 0, **parameters}
+    few, more = (AutoencoderTransformer(7, max_iter=n, **parameters).fit(X) for n in (1, 20))
+    assert more.loss_curve_[-1] < few.loss_curve_[0]
+    assert more.transform(X).shape == (60, 7)
+    before, after = (ae.model_.encoder.state_dict() for ae in (few, more))
+    weight = next(name for name in before if name.endswith("weight"))
+    assert ((before[weight] - after[weight]).abs().amax(1) > 1e-4).all()
 
 
 @pytest.mark.parametrize(

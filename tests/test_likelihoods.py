@@ -234,3 +234,38 @@ def test_bounded_squared_error_is_in_the_data_units():
     np.testing.assert_allclose(ae.score_samples(X), expected, rtol=1e-6)
     with pytest.raises(ValueError, match="BoundedGaussian likelihood takes values in .-20, 80.*column"):
         ae.fit(X + 30)
+
+
+INDEPENDENT = ("multinomial", "multinomial-trials")
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name not in INDEPENDENT])
+def test_a_draw_like_another_is_the_other_where_the_parameters_are_equal(name):
+    example = LIKELIHOODS[name]
+    eta, _, extras = _entries(example)
+    other = example.part.sample(eta, extras, generator())
+    drawn = example.part.sample_like(eta, eta.clone(), other, extras, generator(1))
+    torch.testing.assert_close(drawn, other)
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name not in INDEPENDENT])
+def test_draws_like_others_have_the_mean(name):
+    """Where `other` is a draw at its own parameter, the draw has the mean at the new one, by five standard errors."""
+    part = LIKELIHOODS[name].part
+    eta, _, extras = _entries(LIKELIHOODS[name])
+    # Counts that are not small, so that no draw is cut off at zero.
+    eta = (eta[:2] + 4.0 if name == "poisson" else eta[:2]).clamp(-2, 4).repeat_interleave(20000, 0)
+    first, second = eta[:20000], eta[20000:]
+    drawn = part.sample_like(second, first, part.sample(first, extras, generator()), extras, generator(1))
+    error = 5 * (drawn.var(0) / len(drawn)).sqrt()
+    assert ((drawn.mean(0) - part.mean(second)[0]).abs() < error).all()
+
+
+def test_bits_drawn_alike_differ_as_seldom_as_they_can():
+    """P(x ≠ x') = |p − p'|."""
+    eta, other_eta = torch.full((40000, 1), 0.3), torch.full((40000, 1), 0.8)
+    part = Bernoulli()
+    other = part.sample(other_eta, {}, generator())
+    drawn = part.sample_like(eta, other_eta, other, {}, generator(1))
+    expected = float(torch.sigmoid(other_eta[0]) - torch.sigmoid(eta[0]))
+    assert float((drawn != other).float().mean()) == pytest.approx(expected, abs=0.01)

@@ -134,3 +134,20 @@ def test_the_model_is_a_module_to_be_used_by_those_who_know_torch():
         z, _ = model.scaling.input(torch.tensor(X, dtype=torch.float32))
         code = model.encode(z) * model.code_unit
     np.testing.assert_allclose(code, ae.transform(X.astype(np.float32)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("estimator", **over(ESTIMATORS))
+def test_what_inference_keeps_can_be_trained(estimator, dtype):
+    """Constants that are first needed in `transform` of a copy are not tensors of inference mode."""
+    X = shares(70, P).astype(dtype)
+    ae = pickle.loads(pickle.dumps(clone(estimator).fit(shares(70, P))))
+    ae.transform(X)
+    model = ae._model(dtype)
+    kept = [*model.parameters(), *model.buffers(), *model.scaling.units(model.reference)]
+    assert not any(tensor.is_inference() for tensor in kept)
+    # As in the taking over of a layer: a product that keeps both sides for the gradient.
+    with torch.enable_grad():
+        (
+            model.scaling.units(model.reference).spread * torch.ones(P, requires_grad=True, dtype=model.reference.dtype)
+        ).sum().backward()

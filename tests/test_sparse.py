@@ -176,6 +176,25 @@ def test_the_largest_are_kept_and_only_they_have_a_gradient():
     assert torch.equal(largest(values, torch.tensor(3.0)), kept)
 
 
+def test_by_magnitude_strongly_negative_ones_are_kept_too():
+    values = torch.randn(6, 10, generator=generator(), requires_grad=True)
+    expected = torch.where(values.abs() >= values.abs().sort(1).values[:, -3:-2], values, 0.0)
+    assert (expected < 0).any() and ((expected != 0).sum(1) == 3).all()
+    part = TopK(3, magnitude=True)
+    for kept in (part.mean(values), part.sample(values, generator()), part.sample(values, generator(), torch.ones(()))):
+        assert torch.equal(kept, expected)
+    annealed = TopK(3, magnitude=True, annealing=0.5).sample(values, generator(), torch.tensor(1.0))
+    assert torch.equal(annealed, expected)
+    expected.square().sum().backward()
+    gradient, values.grad = values.grad.clone(), None
+    part.mean(values).square().sum().backward()
+    assert torch.equal(values.grad, gradient)
+    batch = TopK(3, magnitude=True, batch=True).sample(values, generator())
+    assert int((batch != 0).sum()) == 18
+    assert batch[batch != 0].abs().min() >= values[batch == 0].abs().max()
+    assert torch.equal(TopK(3, magnitude=True).mean(-values), -expected)
+
+
 def test_k_falls_from_all_units_and_alpha_is_for_encoding():
     part = TopK(5, alpha=1.5, annealing=0.5)
     assert [part.n_kept(20, progress) for progress in (0.0, 0.25, 0.5, 0.8, 1.0)] == [20, 12, 5, 5, 5]

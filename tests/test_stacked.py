@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderClassifier, Masking, StackedAE
 from skae.autoencoders import _stacked
+from skae.model.networks import ACTIVATIONS
 
 P = 6
 
@@ -54,18 +55,39 @@ def test_the_encoder_is_that_of_the_layers(case, monkeypatch):
     np.testing.assert_allclose(codes, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["linear", "logistic", "bernoulli", "rbm", "rbm-binary"])
-def test_the_decoder_is_that_of_the_layers(case, monkeypatch):
-    """Where the activation undoes nothing: linear layers, and logistic units scored as such."""
-    parameters, rows = CASES[case]
-    X = rows(80, P)
-    layers = recorded(monkeypatch)
-    stack = StackedAE(2, hidden_layer_sizes=(5, 4), max_iter=0, pretraining_iter=3, random_state=0, **parameters).fit(X)
-    codes = stack.transform(X)
+def assert_decodes_like_its_layers(stack, X, layers):
+    """The whole decodes codes as its layers do, one after the other, in the units of X."""
+    codes = stack.fit(X).transform(X)
     expected = codes
     for layer in reversed(layers):
         expected = layer.inverse_transform(expected)
-    np.testing.assert_allclose(stack.inverse_transform(codes), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(stack.inverse_transform(codes), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(stack.reconstruct(X), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_decoder_is_that_of_the_layers(case, monkeypatch):
+    parameters, rows = CASES[case]
+    layers = recorded(monkeypatch)
+    stack = StackedAE(2, hidden_layer_sizes=(5, 4), max_iter=0, pretraining_iter=3, random_state=0, **parameters)
+    assert_decodes_like_its_layers(stack, rows(80, P), layers)
+
+
+@pytest.mark.parametrize("layer", ["denoising", "autoencoder", "contractive"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_the_decoder_is_that_of_the_layers_with_every_activation(activation, layer, monkeypatch):
+    layers = recorded(monkeypatch)
+    options = {"activation": activation, "layer": layer, "pretraining_iter": 3, "max_iter": 0, "random_state": 0}
+    assert_decodes_like_its_layers(StackedAE(2, hidden_layer_sizes=(5, 4), **options), real(80, P), layers)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu", "tanh"])
+def test_pretraining_alone_rebuilds_the_digits(activation):
+    """The unrolled network is as good as its layers: 0.70, 0.70 and 0.69, and the columns' means have 4.69."""
+    X = load_digits().data / 16
+    options = {"layer": "autoencoder", "activation": activation, "max_iter": 0, "random_state": 0}
+    stack = StackedAE(20, hidden_layer_sizes=(128, 64), **options).fit(X)
+    assert np.square(X - stack.reconstruct(X)).sum(1).mean() < 0.8
 
 
 @pytest.mark.parametrize("layer", ["denoising", "autoencoder", "contractive", "rbm"])

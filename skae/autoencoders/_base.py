@@ -21,7 +21,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
     """Base of the autoencoders: everything but the constructor and the parts of the model.
 
     The hooks of a named one are `_network_part`, `_likelihood_part`, `_posterior`,
-    `_corruption_part`, `_penalty_parts`, `_conditioning` and `_emphasis`.
+    `_corruption_part`, `_penalty_parts`, `_conditioning`, `_emphasis` and `_walkback`.
     """
 
     # Hooks -----------------------------------------------------------------------------------
@@ -50,6 +50,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """The weight of corrupted entries."""
         return 1.0
 
+    def _walkback(self):
+        """Most further steps of corrupting and drawing before a row is rebuilt."""
+        return 0
+
     def _build_model(self, fitting: Fitting, columns: Columns, n_components: int) -> Autoencoder:
         """A model of the fit's parts."""
         return Autoencoder(
@@ -62,6 +66,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             penalties=self._penalty_parts(),
             conditioning=self._conditioning(),
             emphasis=self._emphasis(),
+            walkback=self._walkback(),
             shortcut=self.init == "pca",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -11,11 +11,25 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._estimator import model_step
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
-from skae.model.likelihoods import Bernoulli
-from skae.model.mixed import Mixed
 from skae.model.settings import own_settings
+from skae.model.walkback import Chain
+from skae.training.batches import RawRows
 from skae.training.device import new_generator
+
+# Rows that are kept for `sample`: at most the first number of them, and the second of entries but for the least.
+MAX_KEPT, MAX_ENTRIES, MIN_KEPT = 2000, 2**14, 200
+
+
+def _kept(n_rows: int, n_features: int) -> int:
+    """How many of so many rows are kept."""
+    return min(n_rows, MAX_KEPT, max(MIN_KEPT, MAX_ENTRIES // n_features))
+
+
+def _spread(rows: np.ndarray, n: int) -> np.ndarray:
+    """So many of the rows, at random places that do not depend on the seed of the fit."""
+    return rows[np.sort(np.random.RandomState(0).permutation(len(rows))[:n])]
 
 
 class DenoisingAE(BaseAutoencoder):
@@ -40,11 +54,20 @@ class DenoisingAE(BaseAutoencoder):
         likelihood is then that of the residual in units of what that guess leaves over.
     emphasis : float, default=1.0
         Weight of the corrupted entries in the loss, where the corruption replaces some.
+    walkback : int, default=0
+        Walkback training [3]_: before it is rebuilt, a row goes up to so many further steps of corrupting
+        and drawing, each with probability one half, so that the chain of `sample` learns to come
+        back from where it strays. A step costs about a forward pass.
     {max_iter ... verbose}
 
     Attributes
     ----------
     {model_ ... table_encoder_}
+    chain_rows_ : ndarray of shape (n_kept, n_features), float32
+        Training rows whose residuals `sample` draws: 2000, or fewer of more than 8 columns, and no
+        fewer than 200. Their gaps hold the reconstruction.
+    n_samples_seen_ : int
+        Rows of `fit`, and of `partial_fit` after it.
 
     See Also
     --------
@@ -76,6 +99,7 @@ class DenoisingAE(BaseAutoencoder):
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],
         "emphasis": [Interval(Real, 0, None, closed="neither")],
+        "walkback": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -91,6 +115,7 @@ class DenoisingAE(BaseAutoencoder):
         corruption="gaussian",
         conditioning=None,
         emphasis=1.0,
+        walkback=0,
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -113,6 +138,35 @@ class DenoisingAE(BaseAutoencoder):
 
     def _emphasis(self):
         return float(self.emphasis)
+
+    def _walkback(self):
+        return self.walkback
+
+    def _after_fit(self, raw: RawRows) -> dict:
+        return {"chain_rows_": self._kept_rows(raw), "n_samples_seen_": raw.n_rows}
+
+    def _after_partial_fit(self, raw: RawRows) -> dict:
+        earlier, made = vars(self).get("n_samples_seen_", 0), self._after_fit(raw)
+        if not earlier:
+            return made
+        # In proportion to the rows seen before and now.
+        rows, total = made["chain_rows_"], earlier + raw.n_rows
+        n_kept = min(_kept(total, raw.n_features), len(self.chain_rows_) + len(rows))
+        n_now = max(n_kept - len(self.chain_rows_), min(len(rows), round(n_kept * raw.n_rows / total)))
+        parts = [_spread(self.chain_rows_, n_kept - n_now), _spread(rows, n_now)]
+        return {"chain_rows_": np.concatenate(parts), "n_samples_seen_": total}
+
+    def _kept_rows(self, raw: RawRows) -> np.ndarray:
+        """Rows whose residuals `sample` draws, each as often as its weight says; gaps hold the reconstruction."""
+        n_kept = _kept(raw.n_rows, raw.n_features)
+        index = _spread(np.arange(raw.n_rows), n_kept)
+        if raw.weight is not None:
+            total = np.cumsum(raw.weight)
+            index = np.searchsorted(total, (np.arange(n_kept) + 0.5) * total[-1] / n_kept)
+        rows = raw.take(index).to(self.model_.reference)
+        with torch.inference_mode():
+            rebuilt = self.model_.scaling.from_target(model_step(self.model_, rows).rebuilt)
+            return torch.where(torch.isnan(rows), rebuilt, rows).cpu().numpy()
 
     def score_function(self, X, *, scale=None):
         """Estimate ∇ log p(x), the direction in which data get denser: (r(x) − x)/σ².
@@ -222,17 +276,22 @@ class DenoisingAE(BaseAutoencoder):
 
     @own_settings()
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
-        """Draw rows by walkback: corrupt and rebuild, again and again.
+        """Draw rows by a Markov chain: corrupt, draw a row given the corrupted one, again and again [3]_.
+
+        The draw of p(x | x̃) is the reconstruction and the residual of a kept training row whose
+        corrupted copy is near, so that the chain's stationary distribution has the data's spread, not
+        that of means. Counts, bits and categories are drawn as such. Of a range of noise, the chain
+        starts with the largest and ends with the smallest.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
+            Number of rows, each the end of a chain of its own.
         n_steps : int, default=100
             Length of each chain.
         init : array-like of shape (n_samples, n_features) or None, default=None
-            Where the chains start; None starts at draws from a normal distribution with the
-            training columns' means and variances.
+            Where the chains start, one for each row; None starts at kept training rows, from which the
+            distribution is right however slowly the chain moves.
         random_state : int, RandomState instance or None, default=None
             Seed of the chains.
 
@@ -245,26 +304,15 @@ class DenoisingAE(BaseAutoencoder):
         model = self.model_
         device = model.reference.device
         generator = new_generator(device, check_random_state(random_state))
-        if init is None:
-            x = torch.randn(n_samples, model.n_features, generator=generator, device=device)
-            x = x * model.scaling.relative_variance.sqrt().to(x)
-        else:
+        if init is not None:
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
-            x, _ = model.scaling.input(torch.tensor(init, device=device))
         with torch.inference_mode():
-            for _ in range(n_steps):
-                step = model.step(x, x, generator=generator)
-                rows = self._draw(model, step, generator)
-                x, _ = model.scaling.input(rows)
-        return self._as_table(rows.cpu().numpy())
-
-    @staticmethod
-    def _draw(model, step, generator):
-        """One draw of p(x | x̃): expected numbers, a coin for each binary entry, a category by its probability."""
-        mean, likelihood = step.rebuilt, model.likelihood
-        if isinstance(likelihood, Bernoulli):
-            mean = torch.bernoulli(mean, generator=generator)
-        elif isinstance(likelihood, Mixed):
-            drawn = likelihood.sample(step.eta, model.extras, generator)
-            mean = torch.where(likelihood.is_numeric(drawn.device), mean, drawn)
-        return model.scaling.from_target(mean)
+            rows = torch.tensor(self.chain_rows_, device=device)
+            chain = Chain(model, rows, generator)
+            if init is None:
+                x = rows[torch.randint(len(rows), (n_samples,), generator=generator, device=device)]
+            else:
+                x = torch.tensor(init, device=device)
+            for corruption in model.corruption.schedule(n_steps):
+                x = chain.advance(x, corruption)
+        return self._as_table(x.cpu().numpy())

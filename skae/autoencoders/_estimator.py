@@ -188,6 +188,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         """Further fitted attributes, by name."""
         return {}
 
+    def _after_partial_fit(self, raw: RawRows) -> dict:
+        """Further fitted attributes, by name, where the rows are a part of what the model has seen."""
+        return self._after_fit(raw)
+
     # Fitting ---------------------------------------------------------------------------------
 
     def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:

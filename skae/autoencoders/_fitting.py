@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -206,12 +207,20 @@ class Fitting:
 
     def _check_components(self, n_components: int) -> None:
         dense = isinstance(self.network, DenseNetwork) and len(self.network.hidden_layer_sizes) == 0
-        linear = dense and self.estimator._posterior().is_linear
-        if linear and n_components > self.n_features:
+        posterior = self.estimator._posterior()
+        if dense and posterior.is_linear and n_components > self.n_features and not self._is_regularised():
             raise ValueError(
-                f"n_components={n_components} is above n_features={self.n_features}: a linear autoencoder has "
-                "at most one component a feature. Lower n_components, or use hidden layers."
+                f"n_components={n_components} is above n_features={self.n_features}: without noise or a penalty a "
+                "linear autoencoder has at most one component a feature. Lower n_components, use hidden layers, or "
+                "a corruption or a penalty, as DenoisingAE and SparseAE do."
             )
+
+    def _is_regularised(self) -> bool:
+        """Whether noise or a penalty makes more of a linear code than a copy of the row."""
+        penalties = getattr(self.estimator, "_penalty_parts", list)()
+        # Hidden layers, which `dropout` is of, there are none, and the linear path of a start at PCA is without.
+        noise = self.network.input_dropout > 0 and self.estimator.init == "random"
+        return noise or self.corruption is not None or any(not isinstance(penalty, Anchor) for penalty in penalties)
 
     # Training --------------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Fitting:
         if self.fold_curve:
             history.validation_loss = self.fold_curve
             history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
-        self._hand_over(best, history)
+        self._hand_over(best, history, self.estimator._after_fit)
         context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -264,7 +273,7 @@ class Fitting:
         rows = raw.take(slice(None)).double()
         if not is_isotropic(self.network, *parts) or estimator._conditioning() == "mask" or torch.isnan(rows.sum()):
             return
-        self.space = RowSpace(rows, column_moments(raw, self.likelihood))
+        self.space, self.wide_rows = RowSpace(rows, column_moments(raw, self.likelihood)), raw
         self.raw = RawRows(self.space.scores.numpy(), raw.weight)
         self.network = self._dense_network(self.raw.n_features) if estimator.network is None else self.network
 
@@ -322,7 +331,7 @@ class Fitting:
             estimator.__dict__.pop("_trainer", None)
             raise
         estimator._trainer, estimator._trainer_settings = trainer, self._settings()
-        self._hand_over(model, trainer.histories[0])
+        self._hand_over(model, trainer.histories[0], estimator._after_partial_fit)
         context.call_on_fit_task_end(
             estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
         )
@@ -456,6 +465,6 @@ class Fitting:
         attributes = self._attributes(trainer.histories[best])
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
-    def _hand_over(self, model: Model, history: History) -> None:
+    def _hand_over(self, model: Model, history: History, further: Callable[[RawRows], dict]) -> None:
         self.estimator._set_fitted(self._of_rows(model), self._attributes(history))
-        vars(self.estimator).update(self.estimator._after_fit(self.raw))
+        vars(self.estimator).update(further(self.raw if self.space is None else self.wide_rows))

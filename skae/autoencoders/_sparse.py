@@ -49,6 +49,8 @@ class SparseAE(BaseAutoencoder):
         ρ, in (0, 1), of "kl", "absolute" and "squared".
     k : int or "auto", default="auto"
         Units that "top_k" keeps; "auto" is a tenth of them, at least one.
+    magnitude : bool, default=False
+        Whether "top_k" and "batch_top_k" rank units by |hⱼ|, and so keep strongly negative ones as well.
     alpha : float, default=1.0
         `transform` keeps round(α·k) units of each row; above 1 is often better for classifiers [2]_.
     annealing : float, default=0.0
@@ -97,6 +99,7 @@ class SparseAE(BaseAutoencoder):
         "weight": [Interval(Real, 0, None, closed="left")],
         "target_activation": [Interval(Real, 0, 1, closed="neither")],
         "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "magnitude": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "annealing": [Interval(Real, 0, 1, closed="both")],
         "revive": [Interval(Integral, 1, None, closed="left"), None],
@@ -117,6 +120,7 @@ class SparseAE(BaseAutoencoder):
         weight=0.01,
         target_activation=0.05,
         k="auto",
+        magnitude=False,
         alpha=1.0,
         annealing=0.0,
         revive=None,
@@ -145,6 +149,7 @@ class SparseAE(BaseAutoencoder):
                 batch=self.penalty == "batch_top_k",
                 annealing=self.annealing,
                 revive=self.revive,
+                magnitude=self.magnitude,
             )
         if self.penalty in TARGETED:
             return Point("logistic", start=self.target_activation)

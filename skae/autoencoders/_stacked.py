@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._rbm import RBM
 from skae.model.boltzmann import Visible
 from skae.model.contraction import Contraction
 from skae.model.likelihoods import Bernoulli, Gaussian, StudentT
-from skae.model.networks import ACTIVATIONS, DenseNetwork
+from skae.model.networks import ACTIVATIONS, Dense, DenseNetwork
 from skae.model.posteriors import Point
+from skae.model.scaling import Units
 from skae.training.batches import RawRows
 
 KINDS = ("autoencoder", "denoising", "contractive", "rbm")
@@ -25,9 +27,10 @@ FEW_EPOCHS = 5
 
 
 class Layer(BaseAutoencoder):
-    """One layer of a stack: an autoencoder without hidden layers whose code is bent.
+    """One layer of a stack: an autoencoder without hidden layers, with an activation at the code and at the output.
 
-    Parameters are those of `StackedAE`.
+    The output's activation is that of the layer below, whose units it rebuilds. The other parameters are those of
+    `StackedAE`.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Layer(BaseAutoencoder):
         n_components,
         *,
         code_activation,
+        output_activation,
         likelihood,
         corruption,
         penalties,
@@ -49,23 +53,72 @@ class Layer(BaseAutoencoder):
         self._set_parameters(locals())
 
     def _network_part(self):
-        return WideDense(self.n_components)
+        return LayerNetwork(self.n_components, self.output_activation)
 
     def _posterior(self):
         return Point(self.code_activation)
 
+    def _start_model(self, model, raw, fitting):
+        super()._start_model(model, raw, fitting)
+        if isinstance(model.decoder, RebuiltUnits):
+            model.decoder.set_units(model.scaling.units(model.reference))
 
-class WideDense(DenseNetwork):
-    """A linear network that tells its code's size as its width, for the first learning rate."""
 
-    def __init__(self, n_components):
+class LayerNetwork(DenseNetwork):
+    """The network of one layer, whose width, on which the first learning rate depends, is its code's.
+
+    Parameters
+    ----------
+    n_components : int
+    output_activation : str
+        One of `ACTIVATIONS`.
+    """
+
+    def __init__(self, n_components, output_activation):
         super().__init__(())
         self.n_components = n_components
+        self.output_activation = output_activation
+
+    def decoder(self, n_in: int, n_out: int, encoder: nn.Module) -> nn.Module:
+        """The map from `n_in` components to the units below."""
+        dense = super().decoder(n_in, n_out, encoder)
+        return dense if self.output_activation == "identity" else RebuiltUnits(dense, self.output_activation)
 
     @property
     def width(self) -> int | None:
         """Units of the code."""
         return self.n_components
+
+
+class RebuiltUnits(nn.Module):
+    """The units of the layer below, s(V h + c), in the units of the likelihood.
+
+    Parameters
+    ----------
+    dense : Dense
+        V and c.
+    activation : str
+        s, one of `ACTIVATIONS`.
+    """
+
+    def __init__(self, dense: Dense, activation: str):
+        super().__init__()
+        self.dense, self.activation = dense, activation
+        self.register_buffer("location", torch.zeros(dense.sizes[-1]))
+        self.register_buffer("scale", torch.ones(dense.sizes[-1]))
+
+    def set_units(self, units: Units) -> None:
+        """Set location and scale of the likelihood's target."""
+        self.location.copy_(units.target_location)
+        self.scale.copy_(units.target_scale)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw new weights."""
+        self.dense.reset(generator)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map codes of shape (n_rows, n_in) to (n_rows, n_out)."""
+        return (ACTIVATIONS[self.activation](self.dense(h)) - self.location) / self.scale
 
 
 class StackedAE(BaseAutoencoder):
@@ -252,6 +305,8 @@ class StackedAE(BaseAutoencoder):
         return Layer(
             size,
             code_activation=activation,
+            # A Bernoulli likelihood has the logistic function of its own.
+            output_activation="identity" if first or logistic else fitting.network.activation,
             likelihood=clone(likelihood),
             corruption=self.corruption if self.layer == "denoising" else None,
             penalties=[Contraction()] if self.layer == "contractive" else [],
@@ -284,27 +339,32 @@ class StackedAE(BaseAutoencoder):
         return AutoencoderClassifier(clone(self), **parameters).fit_from(self, X, y, sample_weight)
 
 
+@torch.no_grad()
 def take_layer(model, index: int, layer) -> None:
     """Take a trained layer into encoder and decoder of the whole.
 
-    A layer sees its input in standardised units, x = (h − m)/s, and rebuilds it in the likelihood's,
-    h = l + w·η where that is linear; the layers of the whole have no units between them.
+    A layer sees its input in standardised units, x = (h − m)/s, and, where its output is linear, rebuilds it in the
+    likelihood's, h = l + w·η; the layers of the whole have no units between them.
     """
     first = layer.encoder.layers[0] if hasattr(layer.encoder, "layers") else layer.encoder
-    if isinstance(layer.decoder, Visible):
-        back, bias = layer.decoder.slope[:, None] * first.weight.T, layer.decoder.bias
-    else:
-        back, bias = layer.decoder.layers[0].weight, layer.decoder.layers[0].bias
+    back, bias = _output_layer(layer, first)
     there, offset = first.weight, first.bias
     if index > 0:
         units = layer.scaling.units(layer.reference)
         there = there / units.spread
         offset = offset - there @ units.mean
-        if not isinstance(layer.likelihood, Bernoulli):
+        if not isinstance(layer.likelihood, Bernoulli) and not isinstance(layer.decoder, RebuiltUnits):
             back, bias = units.target_scale[:, None] * back, units.target_location + units.target_scale * bias
-    with torch.no_grad():
-        to, fro = model.encoder.layers[index], model.decoder.layers[-1 - index]
-        to.weight.copy_(there)
-        to.bias.copy_(offset)
-        fro.weight.copy_(back)
-        fro.bias.copy_(bias)
+    to, fro = model.encoder.layers[index], model.decoder.layers[-1 - index]
+    to.weight.copy_(there)
+    to.bias.copy_(offset)
+    fro.weight.copy_(back)
+    fro.bias.copy_(bias)
+
+
+def _output_layer(layer, first) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer's decoder, before an activation."""
+    if isinstance(layer.decoder, Visible):
+        return layer.decoder.slope[:, None] * first.weight.T, layer.decoder.bias
+    dense = layer.decoder.dense if isinstance(layer.decoder, RebuiltUnits) else layer.decoder
+    return dense.layers[0].weight, dense.layers[0].bias

@@ -38,6 +38,8 @@ class Autoencoder(Model):
         What the encoder is told beside the row.
     emphasis : float
         Weight of corrupted entries in the likelihood.
+    walkback : int
+        Most steps of the chain of corrupting and drawing, beyond the first, before a row is rebuilt.
     shortcut : bool
         Whether a linear path stands beside the networks, for a start at PCA.
     """
@@ -57,6 +59,7 @@ class Autoencoder(Model):
         penalties: Sequence[Penalty] = (),
         conditioning: str | None = None,
         emphasis: float = 1.0,
+        walkback: int = 0,
         shortcut: bool = True,
     ):
         super().__init__()
@@ -65,7 +68,7 @@ class Autoencoder(Model):
         # Copies, since a part that is given twice is two terms, each with a critic of its own.
         self.corruption, self.penalties = corruption, [copy.copy(penalty) for penalty in penalties]
         self.penalty_names = unique_names((penalty.name for penalty in self.penalties), posterior.term_names)
-        self.conditioning, self.emphasis = conditioning, emphasis
+        self.conditioning, self.emphasis, self.walkback = conditioning, emphasis, walkback
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
         # What an encoder that is told the noise's level is told of rows without noise.

@@ -30,9 +30,30 @@ class Corrupted:
     def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None):
         self.rows, self.changed, self.log_level = rows, changed, log_level
 
+    def select(self, index: Tensor) -> Corrupted:
+        """The rows of an index."""
+        return Corrupted(*(None if each is None else each[index] for each in (self.rows, self.changed, self.log_level)))
+
+    def replace(self, where: Tensor, other: Corrupted) -> Corrupted:
+        """The other's rows where `where`, of shape (n_rows, 1), is true."""
+        pairs = ((self.rows, other.rows), (self.changed, other.changed), (self.log_level, other.log_level))
+        return Corrupted(*(None if old is None else torch.where(where, new, old) for old, new in pairs))
+
 
 class Corruption(BaseEstimator):
-    """Base of the corruptions."""
+    """Base of the corruptions.
+
+    Attributes
+    ----------
+    replaces : bool
+        Whether `changed` says which entries were replaced by values that do not depend on the row.
+    """
+
+    replaces = False
+
+    def schedule(self, n_steps: int) -> list[Corruption]:
+        """The corruptions of a Markov chain of so many steps."""
+        return [self] * n_steps
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""
@@ -105,6 +126,12 @@ class GaussianNoise(Corruption):
         """Smallest and largest scale."""
         return (self.scale, self.scale) if np.isscalar(self.scale) else tuple(self.scale)
 
+    def schedule(self, n_steps: int) -> list[Corruption]:
+        """The corruptions of a Markov chain: of several scales the largest first and the smallest last."""
+        low, high = self.bounds
+        scales = np.geomspace(low, high, n_steps)[::-1] if n_steps > 1 else [low] * n_steps
+        return [GaussianNoise(float(np.clip(scale, low, high)), relative=self.relative) for scale in scales]
+
     def log_scales(self, scaling: Scaling) -> tuple[float, float]:
         """Logarithms of the smallest and largest scale in standardised units."""
         unit = 1.0 if self.relative else scaling.unit
@@ -137,6 +164,8 @@ class Masking(Corruption):
     >>> DenoisingAE(2, corruption=Masking(0.5, fill="mean"))
     DenoisingAE(corruption=Masking(fill='mean', share=0.5), n_components=2)
     """
+
+    replaces = True
 
     def __init__(self, share=0.25, *, fill=0.0):
         self.share = share
@@ -176,6 +205,8 @@ class SaltAndPepper(Corruption):
         Probability that an entry is replaced.
     """
 
+    replaces = True
+
     def __init__(self, share=0.25):
         self.share = share
 
@@ -206,6 +237,8 @@ class Swap(Corruption):
     share : float, default=0.15
         Probability that an entry is replaced.
     """
+
+    replaces = True
 
     def __init__(self, share=0.15):
         self.share = share

@@ -110,6 +110,17 @@ class Likelihood(BaseEstimator):
         """A draw of the target of rows of which the observed entries are known, where they are not."""
         return self.sample(eta, extras, generator)
 
+    def sample_like(
+        self, eta: Tensor, other_eta: Tensor, other: Tensor, extras: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """A draw of the target that deviates from `eta` as `other`, an observed target, does from `other_eta`.
+
+        Where both parameters are the same it is `other`. Without a rule for the likelihood it is an independent draw.
+        """
+        if self.continuous:
+            return self.mean(eta) + (other - self.mean(other_eta))
+        return self.sample(eta, extras, generator)
+
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Bias and slope, by column, that turn a standardised reconstruction into a first `eta`."""
         location, scale = self.target_affine(columns)
@@ -327,6 +338,16 @@ class Bernoulli(LogisticOutput):
         """A draw of the target: zero or one."""
         return torch.bernoulli(self.mean(eta), generator=generator)
 
+    def sample_like(
+        self, eta: Tensor, other_eta: Tensor, other: Tensor, extras: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """A coin thrown by the uniform number that would have thrown `other`."""
+        one, other_one = self.mean(eta), self.mean(other_eta)
+        bit = torch.bernoulli(other.clamp(0, 1), generator=generator) > 0
+        uniform = torch.rand(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
+        uniform = torch.where(bit, uniform * other_one, other_one + uniform * (1 - other_one))
+        return (uniform < one).to(eta.dtype)
+
     def log_prob(self, eta: Tensor, target: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """Log-probability of each entry of the target; entries beyond the bounds are clipped."""
         return target.clamp(0, 1) * eta - functional.softplus(eta)
@@ -357,6 +378,14 @@ class CountLikelihood(Likelihood):
     def from_network_input(self, x: Tensor) -> Tensor:
         """The count of which one plus it is the exponential."""
         return torch.expm1(x)
+
+    def sample_like(
+        self, eta: Tensor, other_eta: Tensor, other: Tensor, extras: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """A count whose deviation is that of `other` on the scale of log(1 + x), rounded at random to keep the mean."""
+        ratio = (1 + self.mean(eta)) / (1 + self.mean(other_eta))
+        uniform = torch.rand(eta.shape, generator=generator, device=eta.device, dtype=eta.dtype)
+        return torch.floor(((1 + other) * ratio - 1).clamp_min(0) + uniform)
 
     def target_affine(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """Counts are scored as they are."""

@@ -83,7 +83,7 @@ class MaskedStep(Step):
     @cached_property
     def target(self) -> Tensor:
         """What the guess leaves over of hidden numbers, in units of its deviation; other entries as they are."""
-        rows, (mean, deviation) = self._rows(), self._located
+        rows, (mean, deviation) = self.rows, self._located
         made = torch.where(self.model.is_number, (rows - mean) / deviation, rows)
         return made if self.counted is None else made * self.counted
 
@@ -115,7 +115,7 @@ class MaskedStep(Step):
         made = torch.where(
             self.model.is_number, torch.addcmul(mean, deviation, self.eta), self.model.likelihood.mean(self.eta)
         )
-        return torch.where(self.known > 0, self._rows(), made)
+        return torch.where(self.known > 0, self.rows, made)
 
 
 class MaskedModel(Autoencoder):

@@ -245,6 +245,16 @@ class Mixed(Likelihood):
         """A draw of the target; of a categorical group one column is 1."""
         return self._by_part(lambda part, own, e: part.sample(e, own, generator), extras, eta)
 
+    def sample_like(
+        self, eta: Tensor, other_eta: Tensor, other: Tensor, extras: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """A draw of the target that deviates from `eta` as `other` does from `other_eta`."""
+
+        def of_part(part, own, eta, other_eta, other):
+            return part.sample_like(eta, other_eta, other, own, generator)
+
+        return self._by_part(of_part, extras, eta, other_eta, other)
+
     @property
     def has_slope(self) -> bool:
         """Whether `slope` is defined."""

@@ -127,6 +127,7 @@ class Model(nn.Module):
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""
         if not self._float64:
+            # Tensors of inference mode could not take part in autograd.
             with own_settings():
                 self._float64.append(copy.deepcopy(self).to(self.reference.device).double())
         return self._float64[0]

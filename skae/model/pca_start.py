@@ -107,8 +107,10 @@ def _code_maps(model: Autoencoder, axes: PrincipalAxes, variances: Tensor) -> tu
 
 def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_variance: Tensor, rank: int) -> None:
     encoder, d = model.encoder, len(matrix)
-    encoder.linear.weight.zero_()
-    encoder.linear.weight[:d] = matrix.to(encoder.linear.weight.dtype)
+    # Of an overcomplete linear code the rest stays as it was drawn: from zero, with a decoder of zero, nothing moves.
+    first = rank if encoder.network is None and d > model.n_features else d
+    encoder.linear.weight[:first] = matrix[:first].to(encoder.linear.weight.dtype)
+    encoder.linear.weight[d:] = 0
     encoder.linear.bias.zero_()
     encoder.linear.bias[d:] = log_variance.to(encoder.linear.bias.dtype)[: encoder.linear.bias.numel() - d]
     encoder.in_scale.fill_(1.0)

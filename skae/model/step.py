@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skae.model.corruptions import Corrupted
+from skae.model.walkback import walk_back
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
@@ -56,10 +57,11 @@ class Step:
     @cached_property
     def target(self) -> Tensor:
         """What the likelihood scores, of shape (n_rows, n_features)."""
-        return self._rows()
+        return self.rows
 
-    def _rows(self) -> Tensor:
-        """The rows in the units of the likelihood."""
+    @property
+    def rows(self) -> Tensor:
+        """The rows in the units of the likelihood, of shape (n_rows, n_features)."""
         return self._target() if callable(self._target) else self._target
 
     @cached_property
@@ -69,6 +71,8 @@ class Step:
         if corruption is None or self.generator is None:
             return Corrupted(self.input)
         made = corruption.corrupt(self.input, self.model.scaling, self.generator)
+        if self.model.walkback:
+            made = walk_back(self, made)
         if self.observed is not None:
             made.rows = made.rows * self.observed
         return made
@@ -157,6 +161,11 @@ class Step:
         return self.decode(self.sample)
 
     @property
+    def parameter(self) -> Tensor:
+        """The likelihood's parameter of the rows, of shape (n_rows, n_features)."""
+        return self.eta
+
+    @property
     def rebuilt(self) -> Tensor:
         """The expected rows in the units of the likelihood, of shape (n_rows, n_features)."""
         return self.model.likelihood.mean(self.eta)
@@ -238,7 +247,12 @@ class PreconditionedStep(Step):
     @cached_property
     def target(self) -> Tensor:
         """What the linear guess leaves over, at unit variance."""
-        return (self._rows() - self.seen / self._root) * self._root / self._level
+        return (self.rows - self.seen / self._root) * self._root / self._level
+
+    @property
+    def parameter(self) -> Tensor:
+        """The likelihood's parameter of the rows, their mean."""
+        return self.rebuilt
 
     @property
     def rebuilt(self) -> Tensor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TopK(Point):
-    """The k largest of the encoder's outputs, and zero elsewhere; the gradient flows through the kept alone.
+    """The k largest of the encoder's outputs, or of their absolute values, and zero elsewhere; the gradient flows through the kept alone.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class TopK(Point):
         Share of the training over which k falls from all units.
     revive : int or None
         Training steps without an activation after which a unit gets a new start, see `Revival`.
+    magnitude : bool
+        Whether units are ranked by |h|, so that strongly negative ones are kept as well.
 
     References
     ----------
@@ -41,12 +43,13 @@ class TopK(Point):
     is_linear = False
     is_choice = True
 
-    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0, revive=None):
+    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0, revive=None, magnitude=False):
         self.k = k
         self.alpha = alpha
         self.batch = batch
         self.annealing = annealing
         self.revive = revive
+        self.magnitude = magnitude
 
     @property
     def compares_rows(self) -> bool:  # type: ignore[override]
@@ -76,7 +79,7 @@ class TopK(Point):
     def mean(self, encoded: Tensor, module: nn.Module | None = None) -> Tensor:
         """The code outside of training: the round(α·k) largest outputs of each row."""
         d = encoded.shape[1]
-        return largest(encoded, min(d, max(1, round(self.alpha * self.n_kept(d)))))
+        return self._largest(encoded, min(d, max(1, round(self.alpha * self.n_kept(d)))))
 
     def sample(
         self,
@@ -90,12 +93,15 @@ class TopK(Point):
         n, d = encoded.shape
         k = self.n_kept(d, progress)
         if not self.batch:
-            return largest(encoded, k)
+            return self._largest(encoded, k)
         flat = encoded.reshape(1, -1)
         if weight is None:
-            return largest(flat, k * n).view_as(encoded)
+            return self._largest(flat, k * n).view_as(encoded)
         counts = weight.repeat_interleave(d).view(1, -1)
-        return largest(flat, k * weight.sum(), counts).view_as(encoded)
+        return self._largest(flat, k * weight.sum(), counts).view_as(encoded)
+
+    def _largest(self, values: Tensor, k: int | Tensor, counts: Tensor | None = None) -> Tensor:
+        return largest(values, k, counts, values.abs() if self.magnitude else None)
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """What is minimised, by name, each of shape (n_rows,); while training, idle units get a new start."""
@@ -109,16 +115,18 @@ class TopK(Point):
         return False
 
 
-def largest(values: Tensor, k: int | Tensor, counts: Tensor | None = None) -> Tensor:
-    """The k largest entries of each row, zero elsewhere.
+def largest(values: Tensor, k: int | Tensor, counts: Tensor | None = None, ranked: Tensor | None = None) -> Tensor:
+    """The k largest entries of each row, or those where `ranked` is largest, and zero elsewhere.
 
     k may be a tensor, so that a captured step can change it; an entry may count as more or less than
     one, or nothing.
     """
     if not isinstance(k, Tensor):
-        kept, index = values.topk(k, dim=1, sorted=False)
+        kept, index = (values if ranked is None else ranked).topk(k, dim=1, sorted=False)
+        if ranked is not None:
+            kept = values.gather(1, index)
         return torch.zeros_like(values).scatter(1, index, kept)
-    index = values.detach().argsort(1, descending=True)
+    index = (values if ranked is None else ranked).detach().argsort(1, descending=True)
     counts = torch.ones((), device=values.device).expand_as(values) if counts is None else counts.gather(1, index)
     within = (counts.cumsum(1) <= k.round()).to(values.dtype)
     return values * torch.zeros_like(values).scatter(1, index, within)
@@ -188,7 +196,8 @@ class Revival(nn.Module):
         read = _read_by_the_code(step)
         mean = step.batch_mean(read)
         deviation = read[row] - mean
-        kept = (code.sum(1) / (code != 0).sum(1).clamp_min(1)).abs()
+        size = code.abs().sum(1) if step.model.posterior.magnitude else code.sum(1).abs()
+        kept = size / (code != 0).sum(1).clamp_min(1)
         weight = (kept[row] / deviation.square().sum(1).clamp_min(1e-12)).unsqueeze(1) * deviation
         _restart(step.model, revived, weight, -(weight @ mean))
         self.idle.masked_fill_(revived, 0)

@@ -63,6 +63,7 @@ class DenseGradient:
             and all(penalty.has_code_slope for penalty in model.penalties)
             and model.emphasis == 1
             and not model.has_double_loss
+            and model.walkback == 0
             and _is_plain_likelihood(model)
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
