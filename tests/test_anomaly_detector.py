@@ -14,7 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skae import (
     GAN,
@@ -334,15 +335,25 @@ def test_all_rows_equal(detector, value):
 
 @pytest.mark.parametrize("n_rows", [2, 3, 5, 19])
 @each_detector
-def test_fewer_rows_than_can_be_held_out(detector, n_rows):
-    """The training rows themselves calibrate."""
+def test_few_rows(detector, n_rows):
+    """Rows that a member was fitted to say nothing of new ones, and five rows are not 25, whatever the members."""
     fitted = clone(detector).fit(X[:n_rows])
-    n_members = len(fitted.estimators_)
-    assert len(fitted.calibration_scores_) == n_rows * n_members
-    assert np.isfinite(fitted.score_samples(NEW)).all()
+    assert np.isfinite(fitted.score_samples(NEW)).all() and np.isfinite(fitted.offset_)
     wild = X[:1] + 1e3 * X.std(axis=0)
-    assert fitted.predict(wild) == -1
-    np.testing.assert_allclose(fitted.p_values(wild), 1 / (n_rows * n_members + 1))
+    n_held_out = 0 if n_rows < 5 else n_rows // 2 if detector.n_estimators == 1 else n_rows
+    np.testing.assert_allclose(fitted.p_values(wild), 1 / (n_held_out + 1))
+    if n_rows == 19 or not detector.novelty:
+        assert fitted.predict(wild) == -1
+    again = fitted.partial_fit(NEW)
+    # Rows of a stream calibrate every member, and each of them is one row.
+    np.testing.assert_allclose(again.p_values(1e3 * wild), 1 / (n_held_out + len(NEW) + 1))
+
+
+@pytest.mark.parametrize("n_estimators", [7, 30])
+def test_more_members_than_rows(n_estimators):
+    detector = AutoencoderOutlierDetector(LINEAR, n_estimators=n_estimators, random_state=0).fit(X[:6])
+    assert len(detector.estimators_) == n_estimators
+    np.testing.assert_allclose(detector.p_values(1e3 * X[:1]), 1 / 7)
 
 
 def test_duplicates():
@@ -592,8 +603,14 @@ def test_planted_values_in_the_wine_table():
 
 def test_an_error_of_the_autoencoder_says_that_columns_were_standardised():
     X = np.random.default_rng(0).random((40, 3))
-    detector = AutoencoderOutlierDetector(LogisticPCA(2, bounds=(0, 1), max_iter=2), n_estimators=1)
-    with pytest.raises(ValueError) as raised:
+    detector = AutoencoderOutlierDetector(make_pipeline(FunctionTransformer(_non_negative), PCA(2)), n_estimators=1)
+    with pytest.raises(ValueError, match="negative") as raised:
         detector.fit(X)
     assert any("standardize=False" in note for note in raised.value.__notes__)
     assert detector.set_params(standardize=False).fit(X).predict(X).shape == (40,)
+
+
+def _non_negative(X):
+    if X.min() < 0:
+        raise ValueError("a negative value")
+    return X

@@ -10,6 +10,18 @@ from scipy import sparse, stats
 N_KNOTS = 256
 # Rows that quantiles are computed of: more do not change them.
 MAX_ROWS = 50_000
+# Cells that are farther out than so many times what is usual in a column are faults or fill values.
+WILD = 1e10
+# The largest scaled value: its square and sums of such squares are finite in single precision.
+LARGEST = 1e6
+# Rows that say what is usual.
+USUAL_ROWS = 1000
+# Entries whose moments are taken at once.
+BLOCK = 2**22
+# Columns whose largest value is beyond these are brought between them before they are squared.
+SQUARED_SAFELY = (1e-100, 1e100)
+# Beyond these, in single precision, all columns are brought to another unit together.
+COMMON = (1e-6, 1e6)
 # The unit of a column that is constant in training: a departure of its size is ten standard deviations.
 CONSTANT_UNIT = 0.1
 
@@ -18,11 +30,76 @@ def _some(X: np.ndarray) -> np.ndarray:
     return X[:: -(-len(X) // MAX_ROWS)]
 
 
+def _usual_size(X: np.ndarray, centre: np.ndarray | float = 0.0) -> np.ndarray:
+    """Median distance from the centre of what is not in it, by column; infinite where there is nothing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.abs(X[:: -(-len(X) // USUAL_ROWS)] - centre)
+    return _median(np.where(distance > 0, distance, np.nan), np.inf)
+
+
+def _median(X: np.ndarray, empty: float) -> np.ndarray:
+    with warnings.catch_warnings():
+        # Columns without a value.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        middle = np.nanmedian(X, axis=0)
+    return np.where(np.isnan(middle), empty, middle)
+
+
+def _without_wild(X: np.ndarray) -> np.ndarray:
+    """X with gaps in place of cells that are out of all proportion to their column."""
+    middle = _median(X[:: -(-len(X) // USUAL_ROWS)], 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = WILD * _usual_size(X, middle)
+        wild = np.abs(X - middle) > reach
+    return np.where(wild, np.nan, X) if wild.any() else X
+
+
+def _power_of_two(size: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    """What sizes out of bounds are divided by, without rounding, to be about one; 1 for the others."""
+    outside = (size > 0) & np.isfinite(size) & ((size < bounds[0]) | (size > bounds[1]))
+    return np.where(outside, np.exp2(np.frexp(np.where(outside, size, 1.0))[1] - 1), 1.0)
+
+
+def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, in double precision, without the cells that are wild."""
+    mean, spread = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    step = max(1, BLOCK // max(len(X), 1))
+    for start in range(0, X.shape[1], step):
+        block = _without_wild(np.asarray(X[:, start : start + step], dtype=np.float64))
+        with warnings.catch_warnings():
+            # Columns without a value.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            unit = _power_of_two(np.nan_to_num(np.nanmax(np.abs(block), axis=0)), SQUARED_SAFELY)
+            block = block if (unit == 1).all() else block / unit
+            mean[start : start + step] = unit * np.nan_to_num(np.nanmean(block, axis=0))
+            spread[start : start + step] = unit * np.nan_to_num(np.nanstd(block, axis=0))
+    return mean, spread
+
+
+def _sparse_moments(X) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column of a sparse matrix."""
+    X = X.astype(np.float64)
+    unit = _power_of_two(abs(X).max(axis=0).toarray().ravel(), SQUARED_SAFELY)
+    X = X if (unit == 1).all() else X @ sparse.diags_array(1 / unit)
+    mean = np.asarray(X.mean(axis=0)).ravel()
+    square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+    return unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def _within(X, bound: float):
+    """Rows whose values are at most so large, in place."""
+    values = X.data if sparse.issparse(X) else X
+    np.clip(values, -bound, bound, out=values)
+    return X
+
+
 class StandardColumns:
     """Columns of mean 0 and variance 1; sparse ones are not centred, so that they stay sparse.
 
     A column that is constant in training has a tenth of its value as its unit (0.1 where that is
-    smaller), so that a departure raises the score and nothing is divided by zero.
+    smaller), so that a departure raises the score and nothing is divided by zero. Cells that are
+    out of all proportion (a fill value such as 9.97e36) have no say in mean and variance. Scaled
+    values are at most a million.
 
     Parameters
     ----------
@@ -32,20 +109,16 @@ class StandardColumns:
         of 1 together: rows differ as much in a category as in a number.
     """
 
+    bound = LARGEST
+
     def __init__(self, X, entry: np.ndarray | None = None):
         mean: np.ndarray
         if sparse.issparse(X):
-            n = X.shape[0]
-            mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-            square = np.asarray(X.multiply(X).mean(axis=0), dtype=np.float64).ravel()
-            spread, self.centre = np.sqrt(np.maximum(square - mean**2, 0)), np.zeros(X.shape[1])
-            constant = spread <= 1e-9 * np.abs(mean) + 1e-12 / max(n, 1)
+            mean, spread = _sparse_moments(X)
+            self.centre = np.zeros(X.shape[1])
+            constant = spread <= 1e-9 * np.abs(mean) + 1e-12 / max(X.shape[0], 1)
         else:
-            with warnings.catch_warnings():
-                # Columns without a value.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                mean = np.nan_to_num(np.asarray(np.nanmean(X, axis=0, dtype=np.float64)))
-                spread = np.nan_to_num(np.asarray(np.nanstd(X, axis=0, dtype=np.float64)))
+            mean, spread = _moments(X)
             self.centre = mean
             constant = spread <= 1e-9 * np.abs(mean)
         self.spread = np.where(constant, CONSTANT_UNIT * np.maximum(np.abs(mean), 1.0), spread)
@@ -59,12 +132,63 @@ class StandardColumns:
     def __call__(self, X):
         """Scale rows, in the dtype that they have."""
         if sparse.issparse(X):
-            return (X @ sparse.diags_array(1 / self.spread)).astype(X.dtype).tocsr()
-        return ((X - self.centre) / self.spread).astype(X.dtype, copy=False)
+            return _within(X @ sparse.diags_array(1 / self.spread), self.bound).astype(X.dtype).tocsr()
+        with np.errstate(over="ignore"):
+            scaled = X - self.centre
+            scaled /= self.spread
+        return _within(scaled, self.bound).astype(X.dtype, copy=False)
 
     def back(self, Z: np.ndarray) -> np.ndarray:
         """Scaled rows in the data's units."""
         return Z * self.spread + self.centre
+
+    def without_wild(self, Z):
+        """Scaled rows to fit to: what is out of bounds becomes the usual value of its column."""
+        return Z if sparse.issparse(Z) else np.where(np.abs(Z) >= self.bound, Z.dtype.type(0), Z)
+
+
+class CommonScale:
+    """Columns as they are, or in one other unit for all, where numbers are too large or too small to be squared.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n_rows, n_columns)
+    entry : ndarray of shape (n_columns,) or None
+        Not used.
+    keep_units : bool, default=False
+        Whether the unit must stay, as that of counts.
+    """
+
+    def __init__(self, X, entry: np.ndarray | None = None, *, keep_units: bool = False):
+        if sparse.issparse(X):
+            usual = np.atleast_1d(_usual_size(np.asarray(X.data, dtype=np.float64)[:, None]))
+            self.middle = np.zeros(X.shape[1])
+        else:
+            usual = _usual_size(np.asarray(X, dtype=np.float64))
+            self.middle = _median(X[:: -(-len(X) // USUAL_ROWS)], 0.0)
+        size = np.max(usual, where=np.isfinite(usual), initial=0.0)
+        unit = 1.0 if keep_units else float(_power_of_two(size, COMMON))
+        self.middle = self.middle / unit
+        self.bound = WILD * (size / unit or 1.0)
+        self.spread = np.full(X.shape[1], unit)
+
+    def __call__(self, X):
+        """Rows in the common unit."""
+        unit = self.spread[0]
+        values = X.data if sparse.issparse(X) else X
+        with np.errstate(invalid="ignore"):
+            inside = unit == 1 and not (np.abs(values) > self.bound).any()
+        return X if inside else _within(X * (1 / unit), self.bound).astype(X.dtype, copy=False)
+
+    def back(self, Z: np.ndarray) -> np.ndarray:
+        """Rows in the data's units."""
+        return Z if self.spread[0] == 1 else Z * self.spread[0]
+
+    def without_wild(self, Z):
+        """Rows to fit to: what is out of bounds becomes the usual value of its column."""
+        if sparse.issparse(Z) or not (np.abs(Z) >= self.bound).any():
+            return Z
+        return np.where(np.abs(Z) >= self.bound, self.middle, Z).astype(Z.dtype, copy=False)
 
 
 class AsTheyAre:

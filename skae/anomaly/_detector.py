@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -23,12 +24,17 @@ from skae.anomaly._scorers import (
     RobustDistance,
     Scorer,
 )
-from skae.anomaly._tail import NULL_LEVEL, benjamini_hochberg, conformal_p_values, share_of_anomalies
+from skae.anomaly._tail import (
+    NULL_LEVEL,
+    benjamini_hochberg,
+    between_ties,
+    conformal_p_values,
+    extrapolated_threshold,
+    share_of_anomalies,
+    threshold,
+)
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
-from skae.autoencoders._gan import GAN
-from skae.autoencoders._rbm import RBM
-from skae.autoencoders._vae import VAE
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
@@ -36,9 +42,9 @@ from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
 # Below this number nothing is held out.
-TOO_FEW_ROWS = 20
-# The held-out part of a single member.
-HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
+TOO_FEW_ROWS = 5
+# The held-out part of a single member, which is never less than so many rows, or half of them.
+HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.1, 10, 10_000
 # Optimizer steps of the default autoencoder, if there is one and if there are several, and its rows a batch.
 N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
@@ -236,7 +242,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
             else:
                 with _weights_kept(self.members_):
-                    members = [member.updated(X, self._support_fraction()) for member in self.members_]
+                    first = 1 + max(member.order.max() for member in self.members_)
+                    members = [member.updated(X, first, self._support_fraction()) for member in self.members_]
                     self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
                     self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
@@ -248,17 +255,20 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         scorers = [self._scorers(autoencoder) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
         members = []
-        for index, (training, held_out) in enumerate(_parts(X.shape[0], n_members, random_state)):
+        seen = X.shape[0] < TOO_FEW_ROWS
+        for index, (training, held_out, order) in enumerate(_parts(X.shape[0], n_members, random_state)):
             which = index % len(autoencoders)
             member = Member(
                 autoencoders[which],
                 scorers[which],
                 X[training],
                 X[held_out],
+                order,
                 standardize=self.standardize,
                 support_fraction=self._support_fraction(),
                 random_state=random_state,
                 groups=self._groups,
+                seen=seen,
             )
             members.append(member)
         self._calibrated(members, len(autoencoders))
@@ -343,9 +353,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return made
 
     def _auto_scorers(self, autoencoder) -> list[Scorer]:
-        if isinstance(autoencoder, (VAE, GAN, RBM)) or takes_tables(autoencoder):
-            return [NegativeLogLikelihood()]
-        if not hasattr(autoencoder, "reconstruct"):
+        likely = getattr(autoencoder, "scores_by_likelihood", False) or takes_tables(autoencoder)
+        if likely or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
         if self.autoencoder is not None:
@@ -373,24 +382,53 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def _set_threshold(self, X) -> None:
         """By the training rows where a share is asked for, by held-out rows otherwise and in a stream."""
         held_out = self.calibration_scores_
-        # The rows that a single member holds out are training rows, and are enough.
         asked = self.contamination != "auto"
-        training = held_out if X is None or not asked and len(self.members_) == 1 else self._score(X)
+        if self.novelty and not asked:
+            self._set_null_threshold(held_out)
+            return
+        # The rows that a single member holds out are training rows, and are enough.
+        training = held_out if X is None or not asked and len(self.members_) == 1 else np.sort(self._score(X))
         if asked:
             self.contamination_ = float(self.contamination)
-            self.offset_ = float(np.percentile(training, 100.0 * self.contamination))
+            self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination)))
             return
         departures = np.concatenate([member.departures for member in self.members_])
-        self.contamination_ = NULL_LEVEL if self.novelty else share_of_anomalies(departures)
+        self.contamination_ = share_of_anomalies(departures)
         # Less the rounding of shares such as 0.01 · 700 = 7.000000000000001.
         n_flagged = int(np.ceil(self.contamination_ * len(held_out) - 1e-6))
         # The most suspicious training row is flagged in any case: it is what the bulk explains least.
-        self.offset_ = max(_threshold(held_out, n_flagged), _threshold(np.sort(training), 1))
+        self.offset_ = max(threshold(held_out, n_flagged), threshold(training, 1))
+
+    def _set_null_threshold(self, held_out: np.ndarray) -> None:
+        """Of n + 1 rows that are exchangeable, ⌊(n + 1) / 100⌋ are flagged; beyond all n if that is none."""
+        n = self._n_held_out
+        n_flagged = int(NULL_LEVEL * (n + 1) + 1e-6)
+        self.contamination_ = max(NULL_LEVEL, 1 / (n + 1))
+        if n_flagged:
+            self.offset_ = threshold(held_out, int(n_flagged * len(held_out) / n))
+            return
+        warnings.warn(
+            f"contamination='auto' flags {NULL_LEVEL:.0%} of the normal rows, and {n} held-out rows cannot tell that: "
+            f"{round(1 / NULL_LEVEL) - 1} are needed. The threshold is an extrapolation, and contamination_, "
+            f"{self.contamination_:.2g}, is what they vouch for. Use more rows, n_estimators=5, which holds out each "
+            "of them, or a number for contamination.",
+            UserWarning,
+            stacklevel=6,
+        )
+        member = self.members_[0]
+        logarithmic = member.comparable or member.scorers[0].logarithmic
+        beyond = -extrapolated_threshold(-held_out, NULL_LEVEL, logarithmic)
+        self.offset_ = min(beyond, threshold(held_out, 1))
+
+    @property
+    def _n_held_out(self) -> int:
+        """How many rows calibrate: one that several members hold out counts once."""
+        return len(np.unique(np.concatenate([member.order for member in self.members_])))
 
     @property
     def calibration_scores_(self) -> np.ndarray:
         """Scores of the held-out rows, sorted."""
-        return np.sort(-np.concatenate([member.calibration for member in self.members_]))
+        return np.sort(-np.concatenate([scores for member in self.members_ for scores in member.calibration]))
 
     @property
     def estimators_(self) -> list:
@@ -452,9 +490,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def p_values(self, X):
         """Conformal p-values of new rows: how many held-out training rows are as anomalous.
 
-        For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exact with one member
-        and one scorer, and nearly so with several members (cross-conformal), or with several
-        scorers, whose tails are learnt of the same held-out rows. They are meant for rows that were not in the
+        For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exactly with one member
+        and one scorer. Several members are cross-conformal, and the tails by which several scorers are
+        combined are fitted without the rows that are compared (CV+): the bound that is proved is 2 α
+        there, and α is kept in all that was tried. They are meant for rows that were not in the
         training, whose own p-values come out too large. The smallest possible one is 1 / (n_held_out + 1).
 
         Parameters
@@ -468,12 +507,22 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
         References
         ----------
-        Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics 51, 2023.
+        Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics 51, 2023;
+        Barber et al., "Predictive inference with the jackknife+", Annals of Statistics 49, 2021.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        scores = np.stack([member(X) for member in self.members_], axis=1)
-        return conformal_p_values([member.calibration for member in self.members_], scores)
+        if self.members_[0].seen:
+            return np.ones(X.shape[0])
+        scores = np.concatenate([member.scores_by_part(X) for member in self.members_], axis=1)
+        parts = [
+            (scores, places)
+            for member in self.members_
+            for scores, places in zip(member.calibration, member.places, strict=True)
+        ]
+        # A row of a stream calibrates every member, and is one row.
+        n_copies = np.bincount(np.concatenate([places for _, places in parts]))
+        return conformal_p_values([part for part, _ in parts], scores, [1 / n_copies[places] for _, places in parts])
 
     def detect(self, X, *, fdr=0.05):
         """Label new rows so that at most a share of the alarms is false, in expectation.
@@ -503,6 +552,15 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         if not 0 < fdr < 1:
             raise ValueError(f"fdr={fdr!r}: the false discovery rate must be in (0, 1).")
+        check_is_fitted(self)
+        if fdr * (self._n_held_out + 1) < 1:
+            warnings.warn(
+                f"fdr={fdr!r} cannot be reached: p-values by {self._n_held_out} held-out rows are at least "
+                f"{1 / (self._n_held_out + 1):.2g}, so that nothing is detected. Use more training rows, or "
+                "n_estimators=5, which holds out each of them.",
+                UserWarning,
+                stacklevel=2,
+            )
         return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)
 
     def explain(self, X, *, max_columns=32):
@@ -561,21 +619,19 @@ def _weights_kept(members: Sequence[Member]):
 
 
 def _parts(n_rows: int, n_members: int, random_state: np.random.RandomState):
-    """Training and held-out rows of each member."""
+    """Training and held-out rows of each member, and the places of the latter in a random order of all."""
     everything = np.arange(n_rows)
     if n_rows < TOO_FEW_ROWS:
-        return [(everything, everything)] * n_members
+        return [(everything, everything, everything)] * n_members
     order = random_state.permutation(n_rows)
     if n_members == 1:
-        parts = [order[: min(int(np.ceil(HELD_OUT_SHARE * n_rows)), MAX_HELD_OUT)]]
+        least = min(MIN_HELD_OUT, n_rows // 2)
+        parts = [order[: min(max(int(np.ceil(HELD_OUT_SHARE * n_rows)), least), MAX_HELD_OUT)]]
     else:
-        parts = np.array_split(order, n_members)
-    return [(np.setdiff1d(everything, part), np.sort(part)) for part in parts]
-
-
-def _threshold(scores: np.ndarray, n_below: int) -> float:
-    """The least that has so many of the sorted scores below it, or fewer where scores are equal."""
-    return float(min(np.nextafter(scores[n_below - 1], np.inf), scores[min(n_below, len(scores) - 1)]))
+        parts = np.array_split(order, min(n_members, n_rows))
+    place = np.argsort(order)
+    made = [(np.setdiff1d(everything, part), np.sort(part), place[np.sort(part)]) for part in parts]
+    return [made[index % len(made)] for index in range(n_members)]
 
 
 def _bounds_of(X, groups=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

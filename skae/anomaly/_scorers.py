@@ -13,6 +13,39 @@ from skae.anomaly._columns import GEOMETRIES, ByEntry, entry_weight
 from skae.anomaly._covariance import Ellipsoid
 from skae.anomaly._neighbors import NearestOfSubsamples
 
+# Parts of a row that are hidden in turn, where an autoencoder returns what is observed as it is.
+N_TURNS = 8
+
+
+def rebuilt(autoencoder, X: np.ndarray, entry: np.ndarray | None = None, **options) -> np.ndarray:
+    """Rows as the autoencoder rebuilds them.
+
+    One that fills gaps and returns what is observed as it is, as `MaskedAE` does, gets an eighth of
+    the columns as gaps at a time, and fills them from the others.
+
+    Parameters
+    ----------
+    autoencoder : estimator
+        Fitted.
+    X : ndarray of shape (n_rows, n_columns)
+        Rows; entries may be NaN.
+    entry : ndarray of int, of shape (n_columns,), or None
+        Which column of the table each column belongs to.
+    **options
+        Of `reconstruct`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns)
+    """
+    if getattr(autoencoder, "rebuilds_observed", True):
+        return autoencoder.reconstruct(X, **options)
+    made, entry = np.empty_like(X), np.arange(X.shape[1]) if entry is None else entry
+    for turn in range(min(N_TURNS, int(entry[-1]) + 1)):
+        hidden = entry % N_TURNS == turn
+        made[:, hidden] = autoencoder.reconstruct(np.where(hidden, X.dtype.type(np.nan), X), **options)[:, hidden]
+    return made
+
 
 class Scorer(BaseEstimator):
     """Base of the scorers: hyperparameters only.
@@ -153,7 +186,7 @@ class ReconstructionError(Scorer):
             return 1e-3 * self.mean(np.square(X), X).mean() + np.finfo(np.float32).tiny
         if self.loss in ("squared", "absolute"):
             return None
-        residuals = np.nan_to_num(X - autoencoder.reconstruct(X))
+        residuals = np.nan_to_num(X - rebuilt(autoencoder, X, self.entry))
         if self.loss == "mahalanobis":
             return Ellipsoid(residuals, centred=False)
         error = np.square(residuals).mean(axis=0)
@@ -163,7 +196,7 @@ class ReconstructionError(Scorer):
         """Score rows."""
         # A small difference of large numbers: in float32 it would depend on the other rows of the call.
         X = np.asarray(X, dtype=np.float64)
-        residuals = X - autoencoder.reconstruct(X)
+        residuals = X - rebuilt(autoencoder, X, self.entry)
         if self.loss == "mahalanobis":
             return learnt(np.nan_to_num(residuals))
         if self.loss == "absolute":
@@ -240,7 +273,7 @@ class DenoisingError(Scorer):
         options = [{"scale": scale} for scale in self.scales] if told else [{}]
         total = np.zeros(len(X))
         for option in options:
-            error = self.mean(np.square(X - autoencoder.reconstruct(X, **option)), X)
+            error = self.mean(np.square(X - rebuilt(autoencoder, X, self.entry, **option)), X)
             # The floor is what float32 leaves of a perfect reconstruction.
             total += np.log(error + 1e-12)
         return total / len(options)
@@ -379,6 +412,6 @@ class NeighborDistance(Scorer):
         """The rows in the space where distances are taken."""
         if self.space == "input":
             return X
-        placed = autoencoder.transform(X) if self.space == "code" else autoencoder.reconstruct(X)
+        placed = autoencoder.transform(X) if self.space == "code" else rebuilt(autoencoder, X, self.entry)
         # Bits and numbers of codes are integers.
         return placed if placed.dtype.kind == "f" else placed.astype(np.float64)

@@ -1,4 +1,4 @@
-"""From scores to tail probabilities: what makes scores of different units comparable, and gives them meaning."""
+"""From scores to tail probabilities and p-values: what makes scores comparable, and gives them meaning."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ RELATIVE_FLOOR = 1e-3
 # Above this quantile of the calibration scores the tail is extrapolated.
 TAIL_BEGINS = 0.9
 N_KNOTS = 512
+# Scores that differ by this share of their size are equal: what rounding leaves between batches of several sizes.
+TIE = 1e-5
 # contamination="auto": the false discovery rate among the flagged rows, and the least share of normal rows above.
 NULL_FDR, NULL_LEVEL = 0.1, 0.01
 
@@ -19,8 +21,9 @@ NULL_FDR, NULL_LEVEL = 0.1, 0.01
 class Tail:
     r"""Tail probability of scores, calibrated on held-out rows.
 
-    Up to the 0.9 quantile t of the calibration scores it is their empirical distribution. Beyond,
-    the logarithm of the score has an exponential tail,
+    Up to the 0.9 quantile t of the calibration scores it is their empirical distribution; scores
+    that are equal but for rounding have one tail probability, the share that is at least as high.
+    Beyond, the logarithm of the score has an exponential tail,
 
     .. math:: p(s) = 0.1 \exp(-(\log s - \log t) / b),
 
@@ -46,12 +49,14 @@ class Tail:
             self.floor = RELATIVE_FLOOR * (high if high > 0 else scores.max()) or 1.0
         log = self.log(scores)
         self.begin = float(np.quantile(log, TAIL_BEGINS))
-        excess = log[log > self.begin] - self.begin
+        # Scores that are equal to it but for rounding are not beyond it.
+        self.end = self.begin + tie_widths(log, self.begin)
+        excess = log[log > self.end] - self.begin
         # Where nothing exceeds the quantile, scores are equal, and a hundredth of a logarithm is one unit.
         self.scale = max(float(excess.mean()) if len(excess) else 0.0, 1e-2)
         places = np.linspace(0, 1, min(len(log), N_KNOTS))
-        self.knots = np.quantile(log, places)
-        self.surprise = -np.log1p(-places * (1 - 1 / (len(log) + 1)))
+        surprise = -np.log1p(-places * (1 - 1 / (len(log) + 1)))
+        self.knots, self.surprise = _without_jumps(np.quantile(log, places), surprise, tie_widths(log, log))
         middle, upper = np.quantile(log, [0.5, 0.75])
         self.middle, self.width = float(middle), max(float(upper - middle) / stats.norm.ppf(0.75), 1e-2)
 
@@ -63,11 +68,30 @@ class Tail:
         """−log p of each score, which rises without end beyond the calibration scores."""
         log = self.log(scores)
         body = np.interp(log, self.knots, self.surprise)
-        return np.where(log <= self.begin, body, -np.log1p(-TAIL_BEGINS) + (log - self.begin) / self.scale)
+        return np.where(log <= self.end, body, -np.log1p(-TAIL_BEGINS) + (log - self.begin) / self.scale)
 
     def departure(self, scores: np.ndarray) -> np.ndarray:
         """How far the logarithm of each score is above the median, in standard deviations of the bulk."""
         return (self.log(scores) - self.middle) / self.width
+
+
+def tie_widths(scores: np.ndarray, at: np.ndarray | float) -> np.ndarray:
+    """How far a score may be from each of `at` and count as equal, by the size and spread of some scores."""
+    low, middle, high = np.quantile(scores, [0.25, 0.5, 0.75])
+    return TIE * (np.abs(at) + abs(middle) + (high - low))
+
+
+def _without_jumps(knots: np.ndarray, values: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots of a function that is constant where knots are equal but for rounding: a jump would tell these apart."""
+    width = 2 * widths.max()
+    first = np.flatnonzero(np.append(True, np.diff(knots) > width))
+    last = np.append(first[1:], len(knots)) - 1
+    if len(first) == len(knots):
+        return knots, values
+    several = last > first
+    edges = np.stack([knots[first] - np.where(several, width / 4, 0), knots[last] + width / 4], axis=1)
+    kept = np.stack([np.full(len(first), True), several], axis=1)
+    return edges[kept], np.repeat(values[first], kept.sum(axis=1))
 
 
 def harmonic_mean(surprises: Sequence[np.ndarray]) -> np.ndarray:
@@ -84,29 +108,93 @@ def harmonic_mean(surprises: Sequence[np.ndarray]) -> np.ndarray:
     return top + np.log(np.exp(stacked - top).mean(axis=0))
 
 
-def conformal_p_values(calibration: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
+def conformal_p_values(
+    calibration: Sequence[np.ndarray], scores: np.ndarray, weights: Sequence[np.ndarray] | None = None
+) -> np.ndarray:
     """Cross-conformal p-values: the share of held-out training rows that are as anomalous.
 
-    A row is compared with the held-out rows of each member by that member's score. With one member
-    they are split-conformal p-values, and exact for rows that are exchangeable with those.
+    A row is compared with each part of the held-out rows by a score that was learnt without that
+    part. With one part they are split-conformal p-values, and exact for rows that are exchangeable
+    with those. Scores that are equal but for rounding count as equal.
 
     Parameters
     ----------
     calibration : sequence of ndarray
-        Sorted scores of each member's held-out rows.
-    scores : ndarray of shape (n_rows, n_members)
-        Scores of the rows by each member; higher is more anomalous.
+        Sorted scores of each part of the held-out rows.
+    scores : ndarray of shape (n_rows, n_parts)
+        Scores of the rows as of each part; higher is more anomalous.
+    weights : sequence of ndarray or None
+        What each held-out row counts in each part: those of a row that is in several parts are one together.
 
     References
     ----------
     Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015.
+    Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of
+    Statistics 49, 2021.
     Bates, Candès, Lei, Romano and Sesia, "Testing for outliers with conformal p-values", Annals of
     Statistics 51, 2023.
     """
-    as_high = np.zeros(len(scores))
-    for held_out, column in zip(calibration, scores.T, strict=True):
-        as_high += len(held_out) - np.searchsorted(held_out, column, side="left")
-    return (1 + as_high) / (1 + sum(map(len, calibration)))
+    if not sum(map(len, calibration)):
+        return np.ones(len(scores))
+    pooled = np.concatenate(calibration)
+    as_high, n_held_out = np.zeros(len(scores)), 0.0
+    for index, (held_out, column) in enumerate(zip(calibration, scores.T, strict=True)):
+        weight = np.ones(len(held_out)) if weights is None else weights[index]
+        # What the rows from each place on count together.
+        from_here = np.append(np.cumsum(weight[::-1])[::-1], 0.0)
+        as_high += from_here[np.searchsorted(held_out, column - tie_widths(pooled, column), side="left")]
+        n_held_out += from_here[0]
+    return (1 + as_high) / (1 + n_held_out)
+
+
+def threshold(scores: np.ndarray, n_below: int) -> float:
+    """The least that has so many of the sorted scores below it, or fewer where scores are equal.
+
+    It lies between scores that differ by more than rounding, so that equal rows are on one side.
+    """
+    width, below = tie_widths(scores, scores), _all_or_none_of_equals(scores, n_below)
+    return float(scores[0] - width[0] if below == 0 else scores[below - 1] + width[below - 1])
+
+
+def between_ties(scores: np.ndarray, value: float) -> float:
+    """The value, or what is just below all of the sorted scores that are equal to it but for rounding."""
+    width = tie_widths(scores, scores)
+    if (np.abs(scores - value) > 2 * width).all():
+        return value
+    first = _all_or_none_of_equals(scores, int(np.searchsorted(scores, value, side="left")))
+    return float(scores[first] - width[first])
+
+
+def _all_or_none_of_equals(scores: np.ndarray, n_below: int) -> int:
+    """The largest number up to `n_below` that does not part sorted scores that are equal but for rounding."""
+    width = tie_widths(scores, scores)
+    gaps = np.diff(scores) > 2 * (width[1:] + width[:-1])
+    return int(np.flatnonzero(np.concatenate([[True], gaps, [True]])[: n_below + 1])[-1])
+
+
+def extrapolated_threshold(scores: np.ndarray, level: float, logarithmic: bool) -> float:
+    r"""A threshold that a share `level` of new rows exceeds, where fewer than 1 / level scores are known.
+
+    Above the median, the logarithm of a score is taken to have an exponential tail. Of m excesses
+    with the sum S, one more exceeds c S with the probability (1 + c)^(−m), whatever the scale is, so
+    that few scores have a threshold far out.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_held_out,)
+        Scores of held-out rows; higher is more anomalous.
+    level : float
+    logarithmic : bool
+        Whether they are logarithms already.
+    """
+    tail = Tail(scores, logarithmic)
+    log = tail.log(scores)
+    begin = float(np.median(log))
+    excess = log[log > begin] - begin
+    n = max(len(excess), 1)
+    share = max((len(excess) + 1) / (len(log) + 1), level)
+    far = begin + max(excess.sum(), 1e-2) * ((share / level) ** (1 / n) - 1)
+    return float(far if logarithmic else np.exp(far))
 
 
 def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:

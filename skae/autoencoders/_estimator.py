@@ -109,6 +109,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     early_stopping: bool | EarlyStopping = False
     hidden_layer_sizes: tuple | str = "auto"
     activation = "auto"
+    # For detectors: whether `score_samples` says more of a row than its reconstruction, and whether the latter
+    # may differ from what is observed.
+    scores_by_likelihood = False
+    rebuilds_observed = True
     # Of the learning rate that the optimizer takes by itself.
     rate_factor = 1.0
     # Whether a fit to few rows of many columns may see their scores on the rows' axes: all parts that matter are then
@@ -160,6 +164,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def _likelihood_part(self):
         """The likelihood part or its name."""
         return self.likelihood
+
+    def _keeps_units(self, n_features: int) -> np.ndarray:
+        """Which columns must not be scaled before the fit, of shape (n_features,)."""
+        return as_likelihood(self._likelihood_part()).keeps_units(n_features).numpy()
 
     def _posterior(self):
         """The posterior part."""

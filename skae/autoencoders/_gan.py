@@ -103,6 +103,8 @@ class GAN(RowSampler):
 
     rate_factor = 1 / CRITIC_PACE
 
+    scores_by_likelihood = True
+
     def __init__(
         self,
         n_components="auto",

@@ -108,6 +108,7 @@ class MaskedAE(BaseAutoencoder):
     }
     batch_bounds = (128, 512)
     starts_well = True
+    scores_by_likelihood, rebuilds_observed = True, False
 
     def __init__(
         self,

@@ -104,6 +104,8 @@ class RBM(BaseAutoencoder):
         "persistent": ["boolean"],
     }
 
+    scores_by_likelihood = True
+
     def __init__(
         self,
         n_components=256,

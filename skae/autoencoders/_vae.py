@@ -117,6 +117,8 @@ class VAE(BaseAutoencoder):
         "penalties": ["array-like"],
     }
 
+    scores_by_likelihood = True
+
     def __init__(
         self,
         n_components="auto",

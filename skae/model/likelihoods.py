@@ -62,6 +62,10 @@ class Likelihood(BaseEstimator):
         """Numbers beside the decoder's output, by name: the first value, and whether it is learnt."""
         return {}
 
+    def keeps_units(self, n_features: int) -> Tensor:
+        """Which columns must come in the data's own units, as counts and bits do, of shape (n_features,)."""
+        return torch.zeros(n_features, dtype=torch.bool)
+
     def is_number(self, n_features: int, device: torch.device | str = "cpu") -> Tensor:
         """Whether the decoder's output of a column is where its distribution lies, of shape (n_features,)."""
         return torch.full((n_features,), self.continuous, device=device)
@@ -263,6 +267,10 @@ class LogisticOutput(Likelihood):
                 f"{type(self).__name__}(bounds={self.bounds!r}): use 'auto' or a pair (low, high) with low < high."
             )
 
+    def keeps_units(self, n_features: int) -> Tensor:
+        """All, where the bounds are numbers."""
+        return torch.full((n_features,), not isinstance(self.bounds, str))
+
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for values outside the bounds."""
         if isinstance(self.bounds, str):
@@ -361,6 +369,10 @@ class CountLikelihood(Likelihood):
     """Base of the likelihoods of counts, which the network sees as log(1 + x)."""
 
     continuous = False
+
+    def keeps_units(self, n_features: int) -> Tensor:
+        """All."""
+        return torch.ones(n_features, dtype=torch.bool)
 
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for negative values."""

@@ -183,6 +183,10 @@ class Mixed(Likelihood):
         """Whether a column is a number, of shape (n_features,)."""
         return self._layout(device).kind < len(NUMERIC)
 
+    def keeps_units(self, n_features: int) -> Tensor:
+        """Bits and categories."""
+        return ~self.is_number(n_features)
+
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for another number of columns, and for 0/1 columns that hold other numbers."""
         kind, p = self._layout().kind, len(columns.mean)
