@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import norm
 
+from skae.imputation._bounds import ConditionalDistribution
 from skae.imputation._categories import classes_of
 from skae.imputation._member import Member
 from skae.imputation._similar import WIDTHS, SimilarRows
@@ -80,6 +81,8 @@ class Calibration:
     follows : bool
         Whether the autoencoder is followed all the way, as where observed entries are not like the
         missing ones.
+    semicontinuous : sequence of int
+        Columns that hold one value in many rows.
 
     Attributes
     ----------
@@ -105,6 +108,7 @@ class Calibration:
         random_state,
         n_reference_rows: int = 0,
         follows: bool = False,
+        semicontinuous: Sequence[int] = (),
     ):
         self.group, self.is_number = group, is_number
         most = max(MIN_ROWS, min(MAX_ROWS, MAX_NUMBERS // (Z.shape[1] * len(members))))
@@ -130,6 +134,11 @@ class Calibration:
             residual = np.where(told.hidden, error - one * added - further, 0.0)
         self._learn_quantiles(residual, told.deviation, told.hidden, one**2 * between * added**2)
         self._learn_errors(told.truth, residual, told.hidden)
+        self._conditional = {
+            column: ConditionalDistribution((told.truth - residual)[hidden, column], told.truth[hidden, column])
+            for column, hidden in ((column, told.hidden[:, column]) for column in semicontinuous)
+            if hidden.any()
+        }
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows and a group's columns, of shape (n_groups,)."""
@@ -245,12 +254,27 @@ class Calibration:
         """The mean of the members' answers."""
         return np.mean([guess + self.share * (rebuilt - guess) for guess, _, rebuilt in fills], axis=0)
 
-    def at(self, level: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Residual quantiles, in units of the deviation, at levels of entries of these columns."""
+    def quantile(
+        self, expected: np.ndarray, deviation: np.ndarray, level: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """What missing numbers lie below with these probabilities.
+
+        Parameters
+        ----------
+        expected, deviation : ndarray of shape (n_cells,)
+            The answer, and the linear guess's deviation.
+        level : ndarray of shape (n_cells,)
+            The probabilities.
+        columns : ndarray of int, of shape (n_cells,)
+        """
         out = np.empty(level.shape)
         for column in np.unique(columns):
             chosen = columns == column
-            out[chosen] = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
+            if column in self._conditional:
+                out[chosen] = self._conditional[column].quantile(expected[chosen], level[chosen])
+            else:
+                quantiles = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
+                out[chosen] = expected[chosen] + quantiles * deviation[chosen]
         return out
 
 

@@ -40,7 +40,7 @@ class LinearGuess:
 
     @classmethod
     def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
-        """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
+        """The one that the autoencoder started from, or, without one, that of rows with NaN in their gaps."""
         if hasattr(autoencoder, "covariance_"):
             return cls(torch.from_numpy(autoencoder.location_), torch.from_numpy(autoencoder.covariance_))
         if len(Z) > MAX_ROWS:
