@@ -18,7 +18,7 @@ from skae.imputation._similar import WIDTHS, SimilarRows
 HIDDEN_SHARE = 0.2
 # A column is rarely missing with less than this of the gaps of the one that has most; share of the rows in which one of
 # those is hidden, and nothing else.
-RARE_SHARE, ALONE_SHARE = 0.25, 0.25
+RARE_SHARE, ALONE_SHARE = 0.25, 0.15
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
 MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
@@ -30,7 +30,7 @@ LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.
 # What following similar rows gains by chance, in variances of that.
 N_CHANCES = 2.0
 # Standard deviations of a column by which similar rows have to differ from the answer to be followed.
-LEAST_STEP = 1e-3
+LEAST_STEP = 2e-3
 # Rows with hidden entries by which members are compared.
 MAX_COMPARED = 1000
 

@@ -20,7 +20,7 @@ FINE_PRODUCTS = 1e8
 # Rows' worth of independent columns, and the share of its variance that every column keeps to itself.
 PRIOR_ROWS, OWN_SHARE = 1.0, 1e-5
 # Such a row has no more than so many times the variance that the other columns leave of a column.
-PRIOR_RESIDUALS = 10.0
+PRIOR_RESIDUALS = 30.0
 LEAST_OWN, FACTOR_STEPS = 0.01, 20
 # Share of a column's variance in all rows that it is given at least.
 LEAST_SPREAD = 0.5
@@ -172,7 +172,7 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     budget = MAX_PRODUCTS / (float(len(rows)) * p**3) if bool((known == 0).any()) else 1
     unit = variance.sqrt()
     location, complete = mean, (known > 0).all(1)
-    if 2 * p <= int(complete.sum()) < len(rows) and MAX_STEPS * len(rows) * p**3 < FINE_PRODUCTS:
+    if not complete.all() and 2 * p <= float(weight[complete].sum()) and MAX_STEPS * len(rows) * p**3 < FINE_PRODUCTS:
         # Few rows that lack what makes a column vary would find that out in many steps.
         location, covariance = _of_complete(rows[complete], weight[complete], variance)
     for index in range(int(max(1, min(MAX_STEPS, budget)))):
