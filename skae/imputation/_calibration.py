@@ -9,12 +9,16 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import norm
 
+from skae.imputation._bounds import ConditionalDistribution
 from skae.imputation._categories import classes_of
 from skae.imputation._member import Member
 from skae.imputation._similar import WIDTHS, SimilarRows
 
 # Share of the observed entries of held-out rows that are hidden to be told.
 HIDDEN_SHARE = 0.2
+# A column is rarely missing with less than this of the gaps of the one that has most; share of the rows in which one of
+# those is hidden, and nothing else.
+RARE_SHARE, ALONE_SHARE = 0.25, 0.15
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
 MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
@@ -25,6 +29,8 @@ ENOUGH = 50
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 # What following similar rows gains by chance, in variances of that.
 N_CHANCES = 2.0
+# Standard deviations of a column by which similar rows have to differ from the answer to be followed.
+LEAST_STEP = 2e-3
 # Rows with hidden entries by which members are compared.
 MAX_COMPARED = 1000
 
@@ -80,6 +86,8 @@ class Calibration:
     follows : bool
         Whether the autoencoder is followed all the way, as where observed entries are not like the
         missing ones.
+    semicontinuous : sequence of int
+        Columns that hold one value in many rows.
 
     Attributes
     ----------
@@ -105,11 +113,14 @@ class Calibration:
         random_state,
         n_reference_rows: int = 0,
         follows: bool = False,
+        semicontinuous: Sequence[int] = (),
     ):
         self.group, self.is_number = group, is_number
+        self._rare = _rarely_missing(Z, group)
         most = max(MIN_ROWS, min(MAX_ROWS, MAX_NUMBERS // (Z.shape[1] * len(members))))
         by_member = [
-            _told(member, Z, rows, most, group, random_state) for member, rows in zip(members, held_out, strict=True)
+            _told(member, Z, rows, most, group, self._rare, random_state)
+            for member, rows in zip(members, held_out, strict=True)
         ]
         told = Told(*(np.concatenate(parts) for parts in zip(*by_member, strict=True)))
         self.n_repeats = len(told.rows) / sum(len(rows[:most]) for rows in held_out)
@@ -130,6 +141,11 @@ class Calibration:
             residual = np.where(told.hidden, error - one * added - further, 0.0)
         self._learn_quantiles(residual, told.deviation, told.hidden, one**2 * between * added**2)
         self._learn_errors(told.truth, residual, told.hidden)
+        self._conditional = {
+            column: ConditionalDistribution((told.truth - residual)[hidden, column], told.truth[hidden, column])
+            for column, hidden in ((column, told.hidden[:, column]) for column in semicontinuous)
+            if hidden.any()
+        }
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows and a group's columns, of shape (n_groups,)."""
@@ -145,7 +161,7 @@ class Calibration:
         if len(members) == 1:
             return np.zeros(Z.shape[1])
         rows = Z[random_state.permutation(len(Z))[:MAX_COMPARED]]
-        gappy, _ = _hide(rows, self.group, random_state)
+        gappy, _ = _hide(rows, self.group, self._rare, random_state)
         missing = np.isnan(gappy)
         added = np.stack([rebuilt - guess for guess, _, rebuilt in (member.fill(gappy) for member in members)])
         variance = self._pooled(np.where(missing, added.var(0, ddof=1), 0.0))
@@ -212,6 +228,8 @@ class Calibration:
         unit = np.maximum(self._by_group(error**2)[self.group], 1e-300)
         along = np.array([self._pooled((error * each - spared) / unit) for each in further])
         size = np.array([[self._pooled((one * other - spared) / unit) for one in further] for other in further])
+        # What is nowhere farther than this from the answer may be so by chance, and elsewhere be farther.
+        size += LEAST_STEP**2 * np.eye(len(size))[:, :, None] * (self._by_group(error != 0)[self.group] / unit)
         made = np.stack([_shares(along[:, column], size[:, :, column]) for column in range(len(unit))], axis=1)
         gains = error * np.sum([share * each for share, each in zip(made, further, strict=True)], axis=0) / unit
         # An entry is told as often as this in the repetitions of its row.
@@ -245,12 +263,27 @@ class Calibration:
         """The mean of the members' answers."""
         return np.mean([guess + self.share * (rebuilt - guess) for guess, _, rebuilt in fills], axis=0)
 
-    def at(self, level: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Residual quantiles, in units of the deviation, at levels of entries of these columns."""
+    def quantile(
+        self, expected: np.ndarray, deviation: np.ndarray, level: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """What missing numbers lie below with these probabilities.
+
+        Parameters
+        ----------
+        expected, deviation : ndarray of shape (n_cells,)
+            The answer, and the linear guess's deviation.
+        level : ndarray of shape (n_cells,)
+            The probabilities.
+        columns : ndarray of int, of shape (n_cells,)
+        """
         out = np.empty(level.shape)
         for column in np.unique(columns):
             chosen = columns == column
-            out[chosen] = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
+            if column in self._conditional:
+                out[chosen] = self._conditional[column].quantile(expected[chosen], level[chosen])
+            else:
+                quantiles = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
+                out[chosen] = expected[chosen] + quantiles * deviation[chosen]
         return out
 
 
@@ -262,17 +295,31 @@ def _quantiles(values: np.ndarray, n_repeats: float) -> np.ndarray:
     return np.quantile(values, np.clip(0.5 + (LEVELS - 0.5) * (n + 1) / n, 0, 1))
 
 
-def _hide(Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with further gaps, and where these are; all columns of a group are hidden together."""
+def _rarely_missing(Z: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which groups have few gaps beside others, or none; of a table without gaps, no group."""
+    share = np.isnan(Z).mean(0)[np.unique(group, return_index=True)[1]]
+    return share < RARE_SHARE * share.max()
+
+
+def _hide(Z: np.ndarray, group: np.ndarray, rare: np.ndarray, random_state) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with further gaps, as gaps occur, and where these are; all columns of a group are hidden together.
+
+    A group that is rarely missing is known where others are told: it is hidden alone, in some rows.
+    """
     chosen = random_state.uniform(size=(len(Z), group[-1] + 1)) < HIDDEN_SHARE
+    if rare.any():
+        alone = random_state.uniform(size=len(Z)) < ALONE_SHARE
+        one = random_state.choice(np.flatnonzero(rare), size=len(Z))
+        chosen &= ~rare & ~alone[:, None]
+        chosen[alone, one[alone]] = True
     hidden = chosen[:, group] & ~np.isnan(Z)
     return np.where(hidden, np.nan, Z), hidden
 
 
-def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group: np.ndarray, random_state) -> Told:
+def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group, rare, random_state) -> Told:
     rows = rows[random_state.permutation(len(rows))[:most]]
     rows = np.tile(rows, max(1, min(MAX_REPEATS, most // max(len(rows), 1))))
-    gappy, hidden = _hide(Z[rows], group, random_state)
+    gappy, hidden = _hide(Z[rows], group, rare, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
     return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)
 

@@ -12,32 +12,31 @@ from sklearn.utils._param_validation import HasMethods, Interval, MissingValues,
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from skae.autoencoders._estimator import all_or_nothing
-from skae.autoencoders._masked import MaskedAE
-from skae.autoencoders._vae import VAE
+from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import Calibration
 from skae.imputation._categories import classes_of, draw_categories, probabilities_of
+from skae.imputation._defaults import (
+    FEW_ROWS,
+    N_MEMBERS,
+    N_MEMBERS_OF_MANY,
+    default_autoencoder,
+    held_out_parts,
+    with_missingness,
+)
 from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
+from skae.imputation._scale import ColumnScale
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
-from skae.training.optimizers import AdamW
 
-# n_estimators="auto": members of few rows, each fitted without a fifth, and of this number of rows or more, each
-# without a tenth.
-FEW_ROWS, N_MEMBERS, N_MEMBERS_OF_MANY = 5000, 5, 3
-HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
-# What the default autoencoder sees: of few rows so many, again and again; of many, each a hundred times, less often in
-# wide tables, whose rows teach more, and within bounds.
-FEW_VISITS, BATCH_SIZE = 256_000, 128
-VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
-# Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
-WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
+# In standard deviations: how near to a value that many rows hold a draw of it is.
+ROUNDING = 1e-9
 
 
 class AutoencoderImputer(TransformerMixin, BaseEstimator):
@@ -83,6 +82,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         filled: what is known in those that are alike is followed as far as held-out rows say. It
         helps where rows come back, like measurements of the same mixture; the cost of filling a row
         is linear in it, and 0 keeps none.
+    min_value, max_value : float, "auto" or array-like of shape (n_features,), default="auto"
+        The range of imputed numbers, of draws and of intervals; of an array, each column has its
+        own, which may be "auto" as well. "auto" keeps the sign and the range that every observed
+        value has: counts, amounts and ages stay at 0 or above, shares within [0, 1]. -inf and inf
+        are no bound. Observed cells may lie beyond.
     max_iter : int, default=10
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
@@ -102,6 +106,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         By column, how far off answers were for observed cells of rows that were held out, which
         were hidden: root of the mean squared error in the column's units, or the share of wrong
         categories. NaN where there was none to hide.
+    min_value_, max_value_ : ndarray of shape (n_features_in_,)
+        The range of imputed values of each column; infinite where there is no bound, as for
+        categories.
     n_iter_ : int
         How often autoencoders that are not told what is missing were asked about training rows; 1
         for others.
@@ -162,6 +169,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_reference_rows": [Interval(Integral, 0, None, closed="left")],
+        "min_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
+        "max_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
@@ -180,6 +189,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         handle_unknown="ignore",
         n_estimators="auto",
         n_reference_rows=5000,
+        min_value="auto",
+        max_value="auto",
         max_iter=10,
         tol=1e-3,
         random_state=None,
@@ -194,6 +205,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.handle_unknown = handle_unknown
         self.n_estimators = n_estimators
         self.n_reference_rows = n_reference_rows
+        self.min_value = min_value
+        self.max_value = max_value
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
@@ -249,7 +262,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self._used_ = ~empty[column]
         self._column_ = column[self._used_]
         self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
-        self._location_, self._scale_ = _moments(Z[:, self._used_], self._is_number_)
+        used = Z[:, self._used_]
+        self.min_value_, self.max_value_ = resolve_bounds(
+            self.min_value, self.max_value, used, self._column_, self._is_number_, self.n_features_in_
+        )
+        self._columns_ = ColumnScale(used, self._is_number_)
+        bounds = np.stack([self.min_value_, self.max_value_])[:, self._column_]
+        self._low_, self._high_ = self._columns_.standardise(bounds)
+        self._point_masses_ = point_masses(used, self._is_number_)
         self._learn(self._standardised(Z), random_state)
 
     def _learn(self, Z: np.ndarray, random_state) -> None:
@@ -257,11 +277,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         _, group = np.unique(self._column_, return_inverse=True)
         autoencoder = self._autoencoder(len(Z))
         n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
-        parts = _parts(len(Z), n_members, random_state)
-        self.members_ = [
-            Member(autoencoder, Z[training], max_iter=self.max_iter, tol=self.tol, random_state=random_state)
-            for training, _ in parts
-        ]
+        parts = held_out_parts(len(Z), n_members, random_state)
+        options = {"max_iter": self.max_iter, "tol": self.tol, "random_state": random_state}
+        self.members_ = [Member(autoencoder, Z[training], self._columns_, **options) for training, _ in parts]
         held_out = [rows for _, rows in parts]
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
@@ -274,13 +292,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             random_state,
             n_reference_rows=self.n_reference_rows,
             follows=self._explains(autoencoder),
+            semicontinuous=tuple(self._point_masses_),
         )
         self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
         told = np.unique(self._column_)
-        error = np.sqrt(self._calibration_.squared_error) * self._scale_[np.unique(group, return_index=True)[1]]
+        error = np.sqrt(self._calibration_.squared_error) * self._columns_.scale[np.unique(group, return_index=True)[1]]
         wrong = self._calibration_.wrong
         error = np.where(self._calibration_.n_told > 0, np.where(np.isnan(wrong), error, wrong), np.nan)
         self.share_[self._column_], self.holdout_error_[told] = self._calibration_.share, error
@@ -300,32 +319,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """The autoencoder asked for, or the default one, which scores each group of columns by its own likelihood."""
         autoencoder = self.autoencoder
         if self.missingness is not None:
-            if autoencoder is None:
-                epochs = max(1, min(VISITS_A_ROW, MANY_VISITS // n_rows))
-                autoencoder = VAE(n_importance_samples=5, early_stopping=False, max_iter=epochs)
-            if "missingness" not in autoencoder.get_params():
-                raise ValueError(
-                    f"missingness={self.missingness!r} needs an autoencoder that can learn it: autoencoder=None or a "
-                    f"VAE, not {type(autoencoder).__name__}."
-                )
-            autoencoder = _with(autoencoder, missingness=self.missingness)
+            autoencoder = with_missingness(autoencoder, self.missingness, n_rows)
         elif autoencoder is None:
-            visits, batch_size = FEW_VISITS, BATCH_SIZE
-            if n_rows >= FEW_ROWS:
-                batch_size = LARGE_BATCH_SIZE
-                share = min(1.0, USUAL_COLUMNS / len(np.unique(self._column_)))
-                visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
-            autoencoder = MaskedAE(
-                early_stopping=False,
-                max_iter=max(1, round(visits / max(n_rows, batch_size))),
-                batch_size=batch_size,
-                optimizer=AdamW(weight_decay=WEIGHT_DECAY * min(1.0, ENOUGH_ROWS / n_rows)),
-            )
+            autoencoder = default_autoencoder(n_rows, len(np.unique(self._column_)))
         likelihood = autoencoder.get_params().get("likelihood", "")
         mixed = likelihood == "mixed" or (isinstance(likelihood, Mixed) and isinstance(likelihood.groups, str))
         if mixed or (self.autoencoder is None and not self._is_number_.all()):
             part = likelihood if isinstance(likelihood, Likelihood) else Mixed()
-            autoencoder = _with(autoencoder, likelihood=part.for_groups(self._groups()))
+            autoencoder = clone(autoencoder).set_params(likelihood=part.for_groups(self._groups()))
         return autoencoder
 
     def _groups(self):
@@ -438,7 +439,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         expected, out = self._expected(Z), np.zeros(missing.shape)
         rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
         spread = np.std(self._quantiles(Z, expected, (rows, columns), np.linspace(0.005, 0.995, 199)), axis=0)
-        out[rows, self._column_[columns]] = spread * self._scale_[columns]
+        out[rows, self._column_[columns]] = spread * self._columns_.scale[columns]
         for index in np.unique(self._column_):
             columns = np.flatnonzero(self._column_ == index)
             gaps = missing[:, index]
@@ -498,7 +499,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if len(rows):
             gappy = Z[rows]
             fills = [member.fill(gappy) for member in self.members_]
-            filled[rows] = self._marginals(gappy, self._calibration_.answer(gappy, fills, whole[rows]))
+            answer = self._marginals(gappy, self._calibration_.answer(gappy, fills, whole[rows]))
+            filled[rows] = self._within(gappy, answer)
         return filled
 
     def _marginals(self, gappy: np.ndarray, filled: np.ndarray) -> np.ndarray:
@@ -516,24 +518,30 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """Of missing numbers at several levels, of shape (n_levels, n_cells)."""
         rows, columns = cells
         if self._explains(self.estimators_[0]):
-            out = np.empty((len(levels), len(rows)))
-            gappy = np.unique(rows)
-            for some in np.array_split(gappy, max(1, len(gappy) * Z.shape[1] * N_DRAWS // DRAWN_AT_ONCE)):
-                cells_of = np.isin(rows, some)
-                drawn = self.estimators_[0].sample_completions(Z[some], N_DRAWS, random_state=0)
-                chosen = drawn[:, np.searchsorted(some, rows[cells_of]), columns[cells_of]]
-                out[:, cells_of] = np.quantile(chosen, levels, axis=0)
-            return out
-        deviation = self._deviation(Z)[cells]
-        of_level = [self._calibration_.at(np.full(len(rows), level), columns) for level in levels]
-        return expected[cells] + np.array(of_level) * deviation
+            made = self._drawn_quantiles(Z, cells, levels)
+        else:
+            around = expected[cells], self._deviation(Z)[cells]
+            at = self._calibration_.quantile
+            made = np.array([at(*around, np.full(len(rows), level), columns) for level in levels])
+        return made.clip(self._low_[columns], self._high_[columns])
+
+    def _drawn_quantiles(self, Z: np.ndarray, cells: tuple, levels) -> np.ndarray:
+        """Those of draws of a model of missingness."""
+        rows, columns = cells
+        out, gappy = np.empty((len(levels), len(rows))), np.unique(rows)
+        for some in np.array_split(gappy, max(1, len(gappy) * Z.shape[1] * N_DRAWS // DRAWN_AT_ONCE)):
+            cells_of = np.isin(rows, some)
+            drawn = self.members_[0].draw(Z[some], N_DRAWS, 0)
+            chosen = drawn[:, np.searchsorted(some, rows[cells_of]), columns[cells_of]]
+            out[:, cells_of] = np.quantile(chosen, levels, axis=0)
+        return out
 
     def _draws(self, gappy: np.ndarray, n_draws: int, random_state) -> list[np.ndarray]:
         """Draws of the gaps of rows that have some."""
         if len(gappy) == 0:
             return [gappy] * n_draws
         if self._explains(self.estimators_[0]):
-            return list(self.estimators_[0].sample_completions(gappy, n_draws, random_state=random_state))
+            return list(self._within(gappy, self.members_[0].draw(gappy, n_draws, random_state)))
         parts = [member.fill(gappy) for member in self.members_]
         further = self._calibration_.further(gappy, parts, gappy)
         return [self._drawn(gappy, parts, further, random_state) for _ in range(n_draws)]
@@ -554,13 +562,17 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         mean = guess + added
         level = norm.cdf(linear.draw(gappy, random_state))
         rows, columns = np.nonzero(np.isnan(gappy) & self._is_number_)
-        drawn = mean
-        drawn[rows, columns] += self._calibration_.at(level[rows, columns], columns) * deviation[rows, columns]
+        drawn, cells = mean, (rows, columns)
+        drawn[cells] = self._calibration_.quantile(mean[cells], deviation[cells], level[cells], columns)
         for index in np.unique(self._column_[~self._is_number_]):
             columns = np.flatnonzero(self._column_ == index)
             gaps = np.isnan(gappy[:, columns]).any(1)
             drawn[np.ix_(gaps, columns)] = draw_categories(mean[np.ix_(gaps, columns)], random_state)
-        return np.where(np.isnan(gappy), drawn, gappy)
+        return self._within(gappy, drawn)
+
+    def _within(self, gappy: np.ndarray, made: np.ndarray) -> np.ndarray:
+        """Rows whose gaps hold what was made for them, within the columns' bounds."""
+        return np.where(np.isnan(gappy), made.clip(self._low_, self._high_), gappy)
 
     # Tables ----------------------------------------------------------------------------------
 
@@ -578,11 +590,20 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return without_markers(table, self.missing_values)
 
     def _standardised(self, Z: np.ndarray) -> np.ndarray:
-        return (Z[:, self._used_] - self._location_) / self._scale_
+        return self._columns_.standardise(Z[:, self._used_])
+
+    def _restored(self, filled: np.ndarray) -> np.ndarray:
+        """Standardised rows in the table's units; what was drawn as a value that many rows hold is that value."""
+        made = self._columns_.restore(filled)
+        for index, values in self._point_masses_.items():
+            for value in values:
+                near = np.abs(made[:, index] - value) <= ROUNDING * self._columns_.scale[index]
+                made[near, index] = value
+        return made
 
     def _output(self, table: Table, missing: np.ndarray, filled: np.ndarray):
         matrix = np.zeros((len(filled), len(self._used_)))
-        matrix[:, self._used_] = filled * self._scale_ + self._location_
+        matrix[:, self._used_] = self._restored(filled)
         return fill_table(
             table,
             missing,
@@ -619,33 +640,3 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _with(autoencoder, **parameters):
-    """A clone with other parameters."""
-    return clone(autoencoder).set_params(**parameters)
-
-
-def _moments(Z: np.ndarray, is_number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and deviations of the numbers; other columns stay as they are."""
-    location, scale = np.zeros(Z.shape[1]), np.ones(Z.shape[1])
-    for index in np.flatnonzero(is_number):
-        column = Z[:, index]
-        column = column[~np.isnan(column)]
-        location[index] = column.mean()
-        deviation = column.std()
-        scale[index] = deviation if deviation > 0 else 1.0
-    return location, scale
-
-
-def _parts(n_rows: int, n_members: int, random_state) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and held-out rows of each member."""
-    order = random_state.permutation(n_rows)
-    if n_rows < 2:
-        return [(order, order)] * n_members
-    if n_members == 1 or n_rows >= FEW_ROWS:
-        size = min(MAX_HELD_OUT, max(1, int(min(HELD_OUT_SHARE, 1 / n_members) * n_rows)))
-        parts = [order[start : start + size] for start in range(0, n_members * size, size)]
-        return [(np.sort(np.setdiff1d(order, part)), np.sort(part)) for part in parts]
-    folds = [order[fold::n_members] for fold in range(min(n_members, n_rows))]
-    return [(np.sort(np.setdiff1d(order, fold)), np.sort(fold)) for fold in folds]

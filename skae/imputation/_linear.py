@@ -14,7 +14,7 @@ from skae.model.factor_analysis import Factors
 # Rows that it is estimated from, and rows that are filled at once.
 MAX_ROWS, CHUNK_ROWS = 10_000, 8192
 # Share of a column's variance that a guess is never taken to be surer than.
-LEAST_VARIANCE = 1e-4
+LEAST_VARIANCE = 1e-5
 # Degrees of freedom of how far a drawn model is from the estimate, at least, and the farthest.
 MIN_DEGREES, MAX_WEIGHT = 4, 3.0
 

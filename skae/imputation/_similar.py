@@ -11,6 +11,7 @@ import torch
 WIDTHS = (0.03, 0.1, 0.3)
 # Beyond so many standard deviations, values are as far away as these.
 MAX_DEVIATIONS = 8.0
+LARGEST = float(np.finfo(np.float32).max) / 2
 # Pairs of rows that are compared at once.
 CHUNK_PAIRS = 2**22
 
@@ -52,7 +53,7 @@ class SimilarRows:
     def __init__(
         self, Z: np.ndarray, filled: np.ndarray, deviation: np.ndarray, group: np.ndarray, is_number: np.ndarray
     ):
-        self.rows, self.filled, self.deviation = (a.astype(np.float32) for a in (Z, filled, deviation))
+        self.rows, self.filled, self.deviation = (_single(a) for a in (Z, filled, deviation))
         self.is_number = is_number
         # A single 0/1 column tells its second category by being zero.
         self._alone = ~is_number & (np.bincount(group)[group] == 1)
@@ -107,6 +108,11 @@ class SimilarRows:
         return torch.from_numpy(np.hstack([-precision[:, numbers] / 2, slope, constant]).astype(np.float32))
 
 
+def _single(Z: np.ndarray) -> np.ndarray:
+    """In single precision, whose largest number no value exceeds."""
+    return Z.clip(-LARGEST, LARGEST).astype(np.float32)
+
+
 def _keys(Z: np.ndarray) -> list[bytes]:
     """Rows as bytes, one for all that is missing."""
-    return [row.tobytes() for row in np.nan_to_num(Z.astype(np.float32), nan=np.inf)]
+    return [row.tobytes() for row in np.nan_to_num(_single(Z), nan=np.inf)]

@@ -20,8 +20,12 @@ BLOCK_ELEMENTS = 2**22
 # Products that estimating may take, in so many steps or, with few rows, until it hardly changes.
 MAX_PRODUCTS, FEW_STEPS = 2e9, 5
 MAX_STEPS, TOLERANCE = 50, 1e-3
+# Products up to which complete rows are the start, and the change is small beside what other columns leave of each.
+FINE_PRODUCTS = 1e8
 # Rows' worth of independent columns, and the share of its variance that every column keeps to itself.
-PRIOR_ROWS, OWN_SHARE = 1.0, 1e-4
+PRIOR_ROWS, OWN_SHARE = 1.0, 1e-5
+# Such a row has no more than so many times the variance that the other columns leave of a column.
+PRIOR_RESIDUALS = 30.0
 LEAST_OWN, FACTOR_STEPS = 0.01, 20
 # Share of a column's variance in all rows that it is given at least.
 LEAST_SPREAD = 0.5
@@ -205,7 +209,8 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
     """Mean and covariance of rows with gaps, by expectation maximisation.
 
     Every column keeps a little variance to itself, and a row's worth of independent columns is
-    added, so that few rows, copies of columns and constant ones do no harm.
+    added, so that few rows, copies of columns and constant ones do no harm. Where the other columns
+    nearly determine a column, that row has a variance in units of what they leave of it.
 
     Parameters
     ----------
@@ -240,15 +245,36 @@ def estimate(rows: Tensor, known: Tensor, weight: Tensor | None = None) -> tuple
         rows, known, weight = (each[::every] for each in (rows, known, weight))
     budget = MAX_PRODUCTS / (float(len(rows)) * p**3) if bool((known == 0).any()) else 1
     unit = variance.sqrt()
-    for _ in range(int(max(1, min(MAX_STEPS, budget)))):
+    location, complete = mean, (known > 0).all(1)
+    if not complete.all() and 2 * p <= float(weight[complete].sum()) and MAX_STEPS * len(rows) * p**3 < FINE_PRODUCTS:
+        # Few rows that lack what makes a column vary would find that out in many steps.
+        location, covariance = _of_complete(rows[complete], weight[complete], variance)
+    for index in range(int(max(1, min(MAX_STEPS, budget)))):
         before = covariance
-        mean, covariance = _step(rows, known, weight, mean, covariance)
+        location, covariance = _step(rows, known, weight, location, covariance)
         own = covariance.diagonal() * OWN_SHARE + variance * 1e-8
         covariance = covariance + torch.diag(own)
-        if ((covariance - before) / torch.outer(unit, unit)).abs().max() < TOLERANCE:
+        is_cheap = (index + 1) * len(rows) * p**3 < FINE_PRODUCTS
+        tolerance = TOLERANCE * (_least_unique(covariance) if is_cheap else 1.0)
+        if ((covariance - before) / torch.outer(unit, unit)).abs().max() < tolerance:
             break
     # Few of the rows may lack what makes a column vary: a value beyond would be taken for a wonder.
-    return mean, covariance + torch.diag((LEAST_SPREAD * variance - covariance.diagonal()).clamp_min(0))
+    return location, covariance + torch.diag((LEAST_SPREAD * variance - covariance.diagonal()).clamp_min(0))
+
+
+def _of_complete(rows: Tensor, weight: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of rows without gaps."""
+    total = weight.sum().clamp_min(1e-12)
+    mean = weight @ rows / total
+    deviation = rows - mean
+    covariance = (deviation * weight.unsqueeze(-1)).T @ deviation / total
+    return mean, covariance + torch.diag(OWN_SHARE * torch.maximum(covariance.diagonal(), variance))
+
+
+def _least_unique(covariance: Tensor) -> float:
+    """Ten times the least share of a column's variance that the other columns leave, between 0.1 and 1."""
+    share = 1 / (torch.linalg.inv(covariance).diagonal() * covariance.diagonal())
+    return float((10 * share.min()).clamp(0.1, 1.0))
 
 
 def _step(rows, known, weight, mean, covariance) -> tuple[Tensor, Tensor]:
@@ -266,5 +292,20 @@ def _step(rows, known, weight, mean, covariance) -> tuple[Tensor, Tensor]:
     mean = weight @ made / total
     deviation = made - mean
     scatter = (deviation * weight.unsqueeze(-1)).T @ deviation + left
-    prior = torch.diag(scatter.diagonal()) * (PRIOR_ROWS / total)
+    prior = torch.diag(_prior_variance(scatter, scatter - left, known, weight)) * (PRIOR_ROWS / total)
     return mean, (scatter + prior) / (total + PRIOR_ROWS)
+
+
+def _prior_variance(scatter: Tensor, filled: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Sums of squares of independent columns: the columns' own, or less where others nearly determine a column.
+
+    What others leave of a column is estimated by the filled rows' sums of squares and products, as
+    filled entries are nearly determined, and by as many rows as know the column.
+    """
+    p, diagonal, count = len(scatter), scatter.diagonal(), (known * weight.unsqueeze(-1)).sum(0)
+    n = float(count.mean())
+    if n <= p:
+        return diagonal
+    unique = 1 / torch.linalg.inv(filled + torch.diag(OWN_SHARE * diagonal)).diagonal()
+    unique = unique * weight.sum() / count.clamp_min(1.0)
+    return torch.minimum(diagonal, PRIOR_RESIDUALS * n / (n - p) * unique)
