@@ -95,7 +95,7 @@ def drawn_guess(guesses: Sequence[LinearGuess], weights: np.ndarray, n_rows: flo
     random_state : RandomState
     """
     unit = torch.stack([guess.normal.variance for guess in guesses]).mean(0).sqrt()
-    scaled = [guess.normal.scaled(1 / unit) for guess in guesses]
+    scaled: list = [guess.normal.scaled(1 / unit) for guess in guesses]
     dense = isinstance(scaled[0], Normal)
     if len(guesses) == 1:
         drawn = (_drawn_normal if dense else _drawn_factors)(scaled[0], max(n_rows, 1.0), random_state)
