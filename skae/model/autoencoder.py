@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective, unique_names
-from skae.model.networks import Dense, Shortcut, reset_parts
+from skae.model.networks import Dense, Linear, Shortcut, reset_parts
 from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
 from skae.model.priors import Prior
@@ -134,6 +134,17 @@ class Autoencoder(Model):
     def is_random(self) -> bool:  # type: ignore[override]
         """Whether the loss of a row depends on chance."""
         return self.corruption is not None or self.posterior.is_random or bool(self.penalties)
+
+    @property
+    def linear_encoder(self) -> Linear | None:
+        """The layer that makes the code of standardised rows, where that is all that makes it."""
+        layers = getattr(self.encoder, "layers", ())
+        layer = layers[0] if isinstance(self.encoder, Dense) and len(layers) == 1 else None
+        if isinstance(self.encoder, Shortcut) and self.encoder.network is None:
+            layer = self.encoder.linear
+        bent = not self.posterior.is_linear or self._n_conditions() > 0 or self.preconditioned
+        as_given = type(self.likelihood).network_input is Likelihood.network_input
+        return layer if as_given and not bent else None
 
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""
