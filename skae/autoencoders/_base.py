@@ -184,7 +184,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """Set what fitting found, and what readers of PCA read where the encoder is as linear as PCA is."""
         super()._set_fitted(model, attributes)
         for name in ("components_", "mean_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         if model.linear_encoder is not None and "table_encoder_" not in vars(self):
             self.components_, self.mean_ = linear_map(model)
 

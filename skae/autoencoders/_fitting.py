@@ -423,6 +423,6 @@ class Fitting:
     def _hand_over(self, model: Model, history: History) -> None:
         if self.explained is not None:
             for name in ("explained_variance_", "explained_variance_ratio_"):
-                vars(self.estimator).pop(name, None)
+                self.estimator.__dict__.pop(name, None)
         self.estimator._set_fitted(model, self._attributes(history))
         vars(self.estimator).update(self.estimator._after_fit(self.raw))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -138,8 +139,9 @@ class Autoencoder(Model):
     @property
     def linear_encoder(self) -> Linear | None:
         """The layer that makes the code of standardised rows, where that is all that makes it."""
-        layers = getattr(self.encoder, "layers", ())
-        layer = layers[0] if isinstance(self.encoder, Dense) and len(layers) == 1 else None
+        layer: Any = None
+        if isinstance(self.encoder, Dense) and self.encoder.n_hidden == 0:
+            layer = self.encoder.layers[0]
         if isinstance(self.encoder, Shortcut) and self.encoder.network is None:
             layer = self.encoder.linear
         bent = not self.posterior.is_linear or self._n_conditions() > 0 or self.preconditioned
