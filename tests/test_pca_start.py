@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from skae import LBFGS, VAE, AutoencoderTransformer, DenoisingAE, LogisticPCA
+from skae import LBFGS, VAE, AdversarialAE, AutoencoderTransformer, DenoisingAE, LogisticPCA
 from skae.training import principal_axes as axes_module
 from skae.training.batches import RawRows
 
@@ -55,6 +55,73 @@ def test_its_codes_and_variances_are_those_of_pca():
     signs = np.sign((codes * ae.transform(X)).sum(0))
     np.testing.assert_allclose(ae.transform(X), codes * signs, atol=1e-4)
     np.testing.assert_allclose(ae.explained_variance_ratio_, pca.explained_variance_ratio_, rtol=1e-6)
+
+
+FEW = {"few rows": lambda: TABLES["digits"]()[:30], "wide": lambda: real(60, 150)}
+
+
+@pytest.mark.parametrize("n_components", [2, None, 0.9])
+@pytest.mark.parametrize("table", **over(TABLES | FEW))
+def test_it_has_what_readers_of_pca_read(table, n_components):
+    X = table()
+    ae = AutoencoderTransformer(n_components, hidden_layer_sizes=(), random_state=0).fit(X)
+    pca = PCA(n_components, svd_solver="full").fit(X)
+    assert ae.n_components_ == pca.n_components_
+    assert ae.components_.shape == pca.components_.shape
+    np.testing.assert_allclose(ae.mean_, pca.mean_, rtol=1e-12, atol=1e-12)
+    # What has no variance has no axis of its own.
+    real_axes = pca.explained_variance_ > 1e-9 * pca.explained_variance_[0]
+    np.testing.assert_allclose(ae.components_[real_axes], pca.components_[real_axes], rtol=0, atol=1e-6)
+    for name in ("explained_variance_", "explained_variance_ratio_"):
+        expected = getattr(pca, name)
+        np.testing.assert_allclose(getattr(ae, name), expected, rtol=1e-9, atol=1e-12 * expected[0])
+    np.testing.assert_allclose(ae.transform(X)[:, real_axes], pca.transform(X)[:, real_axes], atol=1e-4)
+    np.testing.assert_allclose(ae.transform(X), (X - ae.mean_) @ ae.components_.T, atol=1e-9)
+
+
+def test_variances_are_those_of_as_many_components_as_the_code_has():
+    X = TABLES["digits"]()
+    for n_components in ("auto", 0.9):
+        ae = AutoencoderTransformer(n_components, max_iter=1, early_stopping=False, random_state=0).fit(X)
+        pca = PCA(ae.n_components_, svd_solver="full").fit(X)
+        np.testing.assert_allclose(ae.explained_variance_, pca.explained_variance_, rtol=1e-9)
+        np.testing.assert_allclose(ae.explained_variance_ratio_, pca.explained_variance_ratio_, rtol=1e-9)
+    ae.set_params(init="random").fit(X)
+    assert not hasattr(ae, "explained_variance_") and not hasattr(ae, "explained_variance_ratio_")
+
+
+def test_a_row_of_weight_two_is_two_rows_of_the_variance():
+    X, weight = TABLES["iris"](), np.arange(150) % 3
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(), random_state=0).fit(X, sample_weight=weight)
+    pca = PCA(2, svd_solver="full").fit(np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(ae.explained_variance_, pca.explained_variance_, rtol=1e-9)
+    np.testing.assert_allclose(ae.components_, pca.components_, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AutoencoderTransformer(2, init="random"),
+        AutoencoderTransformer(2, penalties=[]),
+        DenoisingAE(2),
+        VAE(2),
+        AdversarialAE(2),
+    ],
+    ids=str,
+)
+def test_a_trained_linear_encoder_is_its_map(estimator):
+    X = np.where(np.random.default_rng(0).random((120, 6)) < 0.1, np.nan, real(120, 6))
+    ae = clone(estimator).set_params(hidden_layer_sizes=(), max_iter=5, early_stopping=False, random_state=0).fit(X)
+    whole = real(120, 6)
+    np.testing.assert_allclose(ae.transform(whole), (whole - ae.mean_) @ ae.components_.T, atol=1e-9)
+    ae.set_params(hidden_layer_sizes=(8,)).fit(X)
+    assert not hasattr(ae, "components_") and not hasattr(ae, "mean_")
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "multinomial"])
+def test_counts_are_not_mapped_linearly(likelihood):
+    ae = AutoencoderTransformer(2, hidden_layer_sizes=(), likelihood=likelihood, max_iter=2, random_state=0)
+    assert not hasattr(ae.fit(counts(60, 6)), "components_")
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lbfgs"])

@@ -190,6 +190,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             return float(np.mean(scores))
         return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
 
+    # Results ---------------------------------------------------------------------------------
+
+    def _set_fitted(self, model: Autoencoder, attributes: dict) -> None:
+        """Set what fitting found, and what readers of PCA read where the encoder is as linear as PCA is."""
+        super()._set_fitted(model, attributes)
+        for name in ("components_", "mean_"):
+            self.__dict__.pop(name, None)
+        if model.linear_encoder is not None and "table_encoder_" not in vars(self):
+            self.components_, self.mean_ = linear_map(model)
+
     # Conventions -----------------------------------------------------------------------------
 
     @property
@@ -201,3 +211,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def linear_map(model: Autoencoder) -> tuple[np.ndarray, np.ndarray]:
+    """A and m with codes A (x − m), of shape (n_components, n_features) and (n_features,), of a linear encoder."""
+    layer, d = model.linear_encoder, model.n_components
+    units = model.scaling.units(torch.zeros(0, dtype=torch.float64))
+    with torch.no_grad():
+        weight, bias = (each[:d].double().cpu() * model.code_unit for each in (layer.matrix(), layer.bias))
+    components, mean = (weight / units.spread).numpy(), model.scaling.columns.mean.cpu().numpy().copy()
+    # A start at PCA has no bias; what training adds to it moves the mean.
+    return components, mean - np.linalg.pinv(components) @ bias.numpy() if bias.any() else mean

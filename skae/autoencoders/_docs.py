@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 SHARED = """\
-n_components : int, float or "auto", default="auto"
-    Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
-    components with more than the mean variance. It may be above the number of features.
+n_components : int, float, "auto" or None, default="auto"
+    Size of the code; a share of the variance that PCA needs, in (0, 1); the number of
+    components with more than the mean variance; or, with None, as many as there are rows or
+    features, whichever are fewer. It may be above the number of features.
 hidden_layer_sizes : tuple of int or "auto", default="auto"
     Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
     makes both linear, as PCA's are. "auto" takes two layers, the first about twice as wide as X.
@@ -73,8 +74,14 @@ validation_loss_curve_, validation_epochs_ : list
     Mean loss of the held-out rows, and after how many epochs, beginning with the start.
 loss_terms_ : dict of list of float
     The loss by term.
-explained_variance_ratio_ : ndarray of shape (n_components_,)
-    Share of the variance of PCA's components, with `init="pca"`.
+explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components_,)
+    Variance of PCA's components, over n − 1 as scikit-learn's, and its share of the whole, with
+    `init="pca"`.
+components_ : ndarray of shape (n_components_, n_features_in_)
+    The code is (X − mean_) @ components_.T where the encoder is linear, as with
+    `hidden_layer_sizes=()`: of `AutoencoderTransformer`, PCA's. Others have none.
+mean_ : ndarray of shape (n_features_in_,)
+    Where that code is zero: the means of the columns, with PCA's.
 n_features_in_ : int
     Number of features seen during fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -82,6 +82,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
             StrOptions({"auto"}),
+            None,
         ],
         "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
         "activation": [StrOptions({*ACTIVATIONS, "auto"})],

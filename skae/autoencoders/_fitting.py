@@ -78,6 +78,9 @@ class Fitting:
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
         self.generator = new_generator(self.device, self.random_state)
         self.fold_curve: list[float] = []
+        self.n_given = raw.n_rows
+        # PCA's variances, where the fit begins anew.
+        self.explained: dict | None = None
 
     # What "auto" means -----------------------------------------------------------------------
 
@@ -135,10 +138,12 @@ class Fitting:
         asked, p = self.estimator._asked_components(), self.n_features
         if isinstance(asked, Integral):
             return int(asked)
+        if asked is None:
+            return min(self.n_given, p)
         if asked == "auto":
             return max(int((axes.variances > axes.total / p).sum()), min(2, p))
         share = torch.cumsum(axes.variances, 0) / max(axes.total, 1e-300)
-        return min(int((share < asked).sum()) + 1, max(1, len(share)))
+        return min(int((share <= asked).sum()) + 1, max(1, len(share)))
 
     # Model -----------------------------------------------------------------------------------
 
@@ -184,6 +189,7 @@ class Fitting:
         asked = n_components or self.estimator._asked_components()
         if self.estimator.init == "random" and isinstance(asked, Integral):
             return None
+        asked = min(self.n_given, raw.n_features) if asked is None else asked
         n_axes = self.estimator._posterior().n_decoded(int(asked)) if isinstance(asked, Integral) else MAX_AXES
         return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
 
@@ -237,7 +243,7 @@ class Fitting:
         plan = self._plan()
         if self.model is None:
             models = self._build_first(n_init)
-            self.start_axes = self.axes
+            self.explained = self._explained(models[0])
             if self._is_at_optimum(models[0]):
                 plan.n_epochs = 0
         else:
@@ -308,7 +314,7 @@ class Fitting:
         history = History()
         if model is None:
             (model,) = self._build_first(1)
-            self.start_axes = self.axes
+            self.explained = self._explained(model)
         else:
             self.likelihood.check_rows(column_bounds(self.raw))
             history = self._earlier_history()
@@ -446,18 +452,26 @@ class Fitting:
     # Results ---------------------------------------------------------------------------------
 
     def _attributes(self, history: History) -> dict:
-        made = {
+        return {
             "n_iter_": len(history.loss),
             "loss_curve_": list(history.loss),
             "loss_terms_": {name: list(values) for name, values in history.terms.items()},
             "validation_loss_curve_": list(history.validation_loss),
             "validation_epochs_": list(history.validation_epochs),
+            **(self.explained or {}),
         }
-        axes = getattr(self, "start_axes", None)
-        if self.estimator.init == "pca" and axes is not None:
-            ratio = axes.variances / max(axes.total, 1e-300)
-            made["explained_variance_ratio_"] = ratio.numpy()
-        return made
+
+    def _explained(self, model: Model) -> dict:
+        """The variances of PCA's components, as many as the code has numbers, where the model starts there."""
+        if self.estimator.init != "pca" or self.axes is None:
+            return {}
+        variances = self.axes.variances[: model.posterior.n_decoded(model.n_components)].numpy()
+        # As many rows as the weights stand for: one of weight two is two.
+        n = max(float(self.raw.n_rows), 0.0 if self.raw.weight is None else float(self.raw.weight.sum()))
+        return {
+            "explained_variance_": variances * model.scaling.unit**2 * (n / (n - 1) if n > 1 else 1.0),
+            "explained_variance_ratio_": variances / max(self.axes.total, 1e-300),
+        }
 
     def _snapshot(self, trainer: Trainer) -> dict:
         best = trainer.best
@@ -466,5 +480,8 @@ class Fitting:
         return {"model_": model, "n_components_": model.n_components, **attributes}
 
     def _hand_over(self, model: Model, history: History, further: Callable[[RawRows], dict]) -> None:
+        if self.explained is not None:
+            for name in ("explained_variance_", "explained_variance_ratio_"):
+                self.estimator.__dict__.pop(name, None)
         self.estimator._set_fitted(self._of_rows(model), self._attributes(history))
         vars(self.estimator).update(further(self.raw if self.space is None else self.wide_rows))

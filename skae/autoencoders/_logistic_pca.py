@@ -19,9 +19,10 @@ class LogisticPCA(BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, float or "auto", default="auto"
-        Size of the code; a share of the variance that PCA needs, in (0, 1); or the number of
-        components with more than the mean variance.
+    n_components : int, float, "auto" or None, default="auto"
+        Size of the code; a share of the variance that PCA needs, in (0, 1); the number of
+        components with more than the mean variance; or, with None, as many as there are rows or
+        features, whichever are fewer.
     bounds : pair of float or "auto", default="auto"
         The values that count as zero and one. "auto" takes (0, 1) for data within it, and each
         column's smallest and largest training value otherwise; later values beyond are clipped. A

@@ -27,9 +27,10 @@ class VQVAE(BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, float or "auto", default="auto"
-        Integers of a code; a share of the variance that PCA needs, in (0, 1); or the number of
-        components with more than the mean variance.
+    n_components : int, float, "auto" or None, default="auto"
+        Integers of a code; a share of the variance that PCA needs, in (0, 1); the number of
+        components with more than the mean variance; or, with None, as many as there are rows or
+        features, whichever are fewer.
     n_codes : int, default=256
         Vectors of a codebook, at most 65536. By default an integer is a byte.
     code_width : int or "auto", default="auto"
@@ -55,8 +56,8 @@ class VQVAE(BaseAutoencoder):
     n_components_ : int
         Integers of a code.
     {n_iter_ ... loss_terms_}
-    explained_variance_ratio_ : ndarray of shape (n_axes,)
-        Share of the variance of the PCA components that the groups start from, with `init="pca"`.
+    explained_variance_, explained_variance_ratio_ : ndarray of shape (n_axes,)
+        Variance of the PCA components that the groups start from, and its share, with `init="pca"`.
     code_usage_ : ndarray of shape (n_components_, n_codes)
         How often the training rows have each code, by integer; rows sum to one.
     perplexity_ : ndarray of shape (n_components_,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective, unique_names
-from skae.model.networks import Dense, Shortcut, reset_parts
+from skae.model.networks import Dense, Linear, Shortcut, reset_parts
 from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
 from skae.model.priors import Prior
@@ -150,6 +151,18 @@ class Autoencoder(Model):
     def is_choice(self) -> bool:  # type: ignore[override]
         """Whether it returns choices, which a rounding error may turn."""
         return self.posterior.is_choice or self.has_memory
+
+    @property
+    def linear_encoder(self) -> Linear | None:
+        """The layer that makes the code of standardised rows, where that is all that makes it."""
+        layer: Any = None
+        if isinstance(self.encoder, Dense) and self.encoder.n_hidden == 0:
+            layer = self.encoder.layers[0]
+        if isinstance(self.encoder, Shortcut) and self.encoder.network is None:
+            layer = self.encoder.linear
+        bent = not self.posterior.is_linear or self._n_conditions() > 0 or self.preconditioned
+        as_given = type(self.likelihood).network_input is Likelihood.network_input
+        return layer if as_given and not bent else None
 
     def objectives(self) -> list[Objective]:
         """The autoencoder's, and one for each penalty that has a critic."""

@@ -24,9 +24,17 @@ class Likelihood(BaseEstimator):
 
     A likelihood scores a target, the row mapped by `target_affine`, given the decoder's output
     `eta`, elementwise. Subclasses define `distribution`, and more where the defaults do not fit.
+
+    Attributes
+    ----------
+    continuous : bool
+        Whether it is a density.
+    compares_columns : bool
+        Whether what is said of an entry depends on `eta` in the other columns.
     """
 
     continuous = True
+    compares_columns = False
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""

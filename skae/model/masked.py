@@ -49,8 +49,11 @@ class MaskedStep(Step):
 
     @cached_property
     def counted(self) -> Tensor | None:
-        """One where the entry was hidden from the network alone: these are in the loss."""
-        if self.corrupted.changed is None:
+        """One where the entry was hidden from the network alone: these are in the loss.
+
+        Where an entry is a share of the row, what is known of the others says how large it is: all count.
+        """
+        if self.corrupted.changed is None or self.model.likelihood.compares_columns:
             return self.observed
         changed = self.corrupted.changed.to(self.input.dtype)
         return changed if self.observed is None else changed * self.observed
@@ -104,6 +107,10 @@ class MaskedStep(Step):
     @property
     def log_density(self) -> Tensor:
         """log p of the hidden entries given the known ones, in the data's units, of shape (n_rows,)."""
+        likelihood, hidden = self.model.likelihood, self.corrupted.changed
+        if likelihood.compares_columns and hidden is not None:
+            eta = self.eta if self.observed is None else likelihood.of_observed(self.eta, self.observed)
+            return (likelihood.log_prob(eta, self.target, self.model.extras) * hidden).sum(-1)
         made = self.log_likelihood
         width = torch.where(self.model.is_number, self._located[1].log(), 0.0)
         return made - (width * self.counted).sum(-1)
@@ -112,9 +119,8 @@ class MaskedStep(Step):
     def rebuilt(self) -> Tensor:
         """The row with its gaps filled by their expectation."""
         mean, deviation = self._located
-        made = torch.where(
-            self.model.is_number, torch.addcmul(mean, deviation, self.eta), self.model.likelihood.mean(self.eta)
-        )
+        expected = self.model.likelihood.mean_given(self.eta, self.rows, self.known)
+        made = torch.where(self.model.is_number, torch.addcmul(mean, deviation, self.eta), expected)
         return torch.where(self.known > 0, self.rows, made)
 
 

@@ -50,6 +50,8 @@ class Multinomial(CountLikelihood):
     VAE(likelihood=Multinomial(), n_components=2)
     """
 
+    compares_columns = True
+
     def __init__(self, n_trials=1):
         self.n_trials = n_trials
 
