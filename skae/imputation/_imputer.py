@@ -35,6 +35,8 @@ FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
+# Columns a row beyond which it has no hidden units, and is not trained for more than an epoch.
+COLUMNS_A_ROW = 4
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -309,13 +311,17 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             autoencoder = _with(autoencoder, missingness=self.missingness)
         elif autoencoder is None:
             visits, batch_size = FEW_VISITS, BATCH_SIZE
+            n_columns = len(np.unique(self._column_))
             if n_rows >= FEW_ROWS:
                 batch_size = LARGE_BATCH_SIZE
-                share = min(1.0, USUAL_COLUMNS / len(np.unique(self._column_)))
+                share = min(1.0, USUAL_COLUMNS / n_columns)
                 visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
+            # Factors say what few rows of many columns tell: a network as wide would learn the rows by heart.
+            sizes = {"n_components": 1, "hidden_layer_sizes": ()} if n_columns > COLUMNS_A_ROW * n_rows else {}
             autoencoder = MaskedAE(
+                **sizes,
                 early_stopping=False,
-                max_iter=max(1, round(visits / max(n_rows, batch_size))),
+                max_iter=1 if sizes else max(1, round(visits / max(n_rows, batch_size))),
                 batch_size=batch_size,
                 optimizer=AdamW(weight_decay=WEIGHT_DECAY * min(1.0, ENOUGH_ROWS / n_rows)),
             )
