@@ -54,7 +54,7 @@ def peak() -> float:
 def measure(method: str, n_columns: int) -> None:
     """Print the seconds of this process in a fit, and megabytes beyond those before it."""
     # What is loaded at the first fit of a process is not the table's.
-    METHODS[method]().fit(table(10)[:, :8])
+    METHODS[method]().fit(table(300))
     X = table(n_columns)
     X = with_gaps(X) if method in FILLS else X
     before, start = peak(), time.process_time()
@@ -77,7 +77,7 @@ def main() -> None:
         for method in METHODS:
             command = [sys.executable, "-m", "benchmarks.wide", "--method", method, "--columns", str(n_columns)]
             seconds, memory = map(float, subprocess.run(command, check=True, capture_output=True).stdout.split())
-            rows.append([n_columns, method, f"{seconds:.2f}", f"{memory:.0f}", f"{memory / data:.1f}"])
+            rows.append([str(n_columns), method, f"{seconds:.2f}", f"{memory:.0f}", f"{memory / data:.1f}"])
     print(markdown_table(["columns", "method", "seconds", "MB", "of the data"], rows))
 
 
