@@ -257,3 +257,21 @@ def test_missing_words_are_filled_in_the_rows_own_units():
     # Σ xⱼ log rⱼ of each entry by its share, given the others'.
     expected = (X * np.log([0.5, 0.3, 0.2])).sum(1)
     np.testing.assert_allclose(mae.score_samples(X).mean(), expected.mean(), rtol=0.03)
+
+
+# Scales ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [P, MAX_DENSE + 4])
+@pytest.mark.parametrize("exponents", [(-30, -30), (30, 30), (-12, 12)], ids=str)
+def test_columns_of_any_units(exponents, p):
+    """The linear guess and what is learnt are those of the same columns in other units."""
+    _, X = gappy_rows(100, p)
+    unit = 10.0 ** np.linspace(*exponents, p)
+    mae = clone(MAE).fit(X * unit)
+    filled, one = mae.reconstruct(X * unit) / unit, clone(MAE).fit(X).reconstruct(X)
+    start = clone(START).fit(X).reconstruct(X)
+    np.testing.assert_allclose(clone(START).fit(X * unit).reconstruct(X * unit) / unit, start, rtol=1e-3, atol=2e-3)
+    assert np.abs(filled - one).max() < 0.5 * X[~np.isnan(X)].std()
+    assert np.isfinite(mae.score_samples(X * unit)).all()
+    assert np.isfinite(mae.reconstruct((X * unit).astype(np.float32))).all()

@@ -5,11 +5,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from registry import generator
+from registry import ESTIMATORS, generator, over, shares
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from skae import AutoencoderTransformer, DenoisingAE, DenseNetwork, GaussianNoise
+from skae import (
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    DenoisingAE,
+    DenseNetwork,
+    GaussianNoise,
+)
 from skae.inspection._filters import first_layer
 from skae.model.autoencoder import Autoencoder
 from skae.model.likelihoods import Gaussian
@@ -205,3 +212,45 @@ def test_a_table_of_many_columns_costs_little_memory():
     ae = fitted(AutoencoderTransformer(2, max_iter=1, early_stopping=False), curved(20, 4000))
     numbers = sum(tensor.numel() for tensor in [*ae.model_.parameters(), *ae.model_.buffers()])
     assert numbers < 40 * 4000
+
+
+# Every estimator --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", **over(ESTIMATORS))
+def test_every_estimator_takes_few_rows_of_many_columns(estimator):
+    X, new = shares(20, 300), shares(5, 300, seed=1)
+    ae = clone(estimator).fit(X)
+    for made in (ae.transform(new), ae.reconstruct(new), ae.score_samples(new)):
+        assert len(made) == 5 and np.isfinite(made).all()
+    np.testing.assert_allclose(ae.reconstruct(new[2:4]), ae.reconstruct(new)[2:4], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_the_detector_takes_few_rows_of_many_columns(novelty, gaps):
+    X, new = curved(40), curved(40, seed=9)
+    new[0] += np.random.default_rng(0).standard_normal(P)
+    if gaps:
+        X[::3, ::5] = np.nan
+    detector = AutoencoderOutlierDetector(novelty=novelty, random_state=0).fit(X)
+    scores = detector.score_samples(new)
+    assert np.isfinite(scores).all() and scores.argmin() == 0
+    assert detector.predict(new)[0] == -1
+
+
+def test_the_imputer_takes_few_rows_of_many_columns():
+    """Nearly as good as knowing the three factors; draws and intervals are as wide as what is left."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 300)) + 0.3 * rng.standard_normal((40, 300))
+    gaps = rng.random(X.shape) < 0.2
+    imputer = AutoencoderImputer(random_state=0).fit(np.where(gaps, np.nan, X))
+    filled = imputer.transform(np.where(gaps, np.nan, X))
+    assert 0.25 < np.sqrt(np.square(filled - X)[gaps].mean()) < 0.45
+    low, high = imputer.interval(np.where(gaps, np.nan, X), coverage=0.9)
+    assert 0.8 < ((low <= X) & (X <= high))[gaps].mean() < 0.98
+    one, two = imputer.sample(np.where(gaps, np.nan, X), 2, random_state=0)
+    # A draw is as far from the truth as the truth is from its expectation, once more.
+    for drawn in (one, two):
+        assert 0.3 < np.sqrt(np.square(drawn - X)[gaps].mean()) < 0.75
+    assert 0.3 < np.sqrt(np.square(one - two)[gaps].mean()) < 0.75

@@ -244,6 +244,9 @@ def _quantiles(numbers: np.ndarray, n_knots: int) -> torch.Tensor:
     """The limits of equally filled bins by column, of shape (n_columns, n_knots); zero for an empty column."""
     levels = np.linspace(0, 1, n_knots)
     made = np.zeros((numbers.shape[1], n_knots))
+    if n_knots == 1:
+        # No bin.
+        return torch.from_numpy(made)
     for column, out in zip(numbers.T, made, strict=True):
         seen = column[~np.isnan(column)]
         if len(seen):

@@ -21,7 +21,7 @@ HIDDEN_SHARE = 0.2
 RARE_SHARE, ALONE_SHARE = 0.25, 0.15
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
-MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
+MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 10, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.

@@ -17,6 +17,8 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
 # wide tables, whose rows teach more, and within bounds.
 FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
+# Columns a row beyond which it has no hidden units, and is not trained for more than an epoch.
+COLUMNS_A_ROW = 4
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -28,9 +30,12 @@ def default_autoencoder(n_rows: int, n_columns: int) -> MaskedAE:
         batch_size = LARGE_BATCH_SIZE
         share = min(1.0, USUAL_COLUMNS / n_columns)
         visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
+    # Factors say what few rows of many columns tell: a network as wide would learn the rows by heart.
+    sizes: dict = {"n_components": 1, "hidden_layer_sizes": ()} if n_columns > COLUMNS_A_ROW * n_rows else {}
     return MaskedAE(
+        **sizes,
         early_stopping=False,
-        max_iter=max(1, round(visits / max(n_rows, batch_size))),
+        max_iter=1 if sizes else max(1, round(visits / max(n_rows, batch_size))),
         batch_size=batch_size,
         optimizer=AdamW(weight_decay=WEIGHT_DECAY * min(1.0, ENOUGH_ROWS / n_rows)),
     )

@@ -34,10 +34,10 @@ class LinearGuess:
     def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
         """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
         if isinstance(autoencoder, MaskedAE):
-            return cls(autoencoder._normal())
+            return cls(_compact(autoencoder._normal()))
         if len(Z) > MAX_ROWS:
             Z = Z[np.sort(random_state.permutation(len(Z))[:MAX_ROWS])]
-        return cls(estimate_normal(*_rows_and_known(Z), None, n_factors_of(*Z.shape)))
+        return cls(_compact(estimate_normal(*_rows_and_known(Z), None, n_factors_of(*Z.shape))))
 
     def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with the expectation in their gaps, and by how much it may be off; float64."""
@@ -65,6 +65,10 @@ class LinearGuess:
         rows += normal.mean.numpy()
         expected, deviation = self(np.where(np.isnan(Z), np.nan, rows))
         return (rows - expected) / deviation
+
+
+def _compact(normal: Normal | Factors) -> Normal | Factors:
+    return normal if isinstance(normal, Normal) else normal.compact()
 
 
 def jackknife_weights(n_members: int, random_state) -> np.ndarray:
@@ -149,7 +153,7 @@ def _moved_factors(normals: Sequence[Factors], weights: np.ndarray) -> Factors:
     logarithms = [_spectral(np.eye(len(a)) + a @ a.T, np.log) for a in inside]
     values, vectors = np.linalg.eigh(_moved(np.stack(logarithms), weights))
     root = vectors * np.sqrt(np.expm1(values.clip(0)))
-    kept = np.argsort(values)[-each[0].shape[1] :]
+    kept = np.argsort(values)[-max(n.loadings.shape[1] for n in normals) :]
     loadings = np.exp(own / 2)[:, None] * (basis @ root[:, kept])
     return Factors(*(torch.from_numpy(array) for array in (mean, loadings, np.exp(own))))
 

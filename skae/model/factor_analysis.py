@@ -10,12 +10,12 @@ from torch import Tensor
 # Share of its variance that a column keeps to itself at least, and the worth of rows by which it is taken to have one.
 LEAST_UNIQUENESS, PRIOR_ROWS = 0.01, 1.0
 # Rows that a factor needs: fewer cannot tell one from noise.
-ROWS_A_FACTOR = 3
+ROWS_A_FACTOR = 4
 # A factor that explains less of the columns' variance is dropped.
 LEAST_SHARE = 1e-4
 # Products that estimating may take, in so many steps at least (of fewer rows where they are many), or until the
 # columns' shared variance hardly changes.
-MAX_PRODUCTS, FEW_STEPS, MAX_STEPS, TOLERANCE = 1e10, 5, 50, 1e-3
+MAX_PRODUCTS, FEW_STEPS, MAX_STEPS, TOLERANCE = 1e10, 5, 50, 5e-3
 # Numbers of the columns' matrices that are held at once.
 BLOCK_ELEMENTS = 2**20
 
@@ -49,6 +49,12 @@ class Factors(NamedTuple):
     def scaled(self, unit: Tensor) -> Factors:
         """The distribution of the columns times these units."""
         return Factors(self.mean * unit, self.loadings * unit.unsqueeze(1), self.uniqueness * unit.square())
+
+    def compact(self) -> Factors:
+        """The same distribution without factors that are zero."""
+        used = self.loadings.any(0)
+        used[0] = True
+        return self._replace(loadings=self.loadings[:, used])
 
     def with_factors(self, n_factors: int) -> Factors:
         """The same distribution with so many factors: the last ones are zero."""
