@@ -186,7 +186,6 @@ ESTIMATORS = {
     "ContractiveAE": ContractiveAE(2, hidden_layer_sizes=(8,), **SMALL),
     "SparseAE-top_k": SparseAE(2, annealing=0.5, hidden_layer_sizes=(8,), **SMALL),
     "SparseAE-revive": SparseAE(2, k=1, revive=2, annealing=0.5, hidden_layer_sizes=(8,), **SMALL),
-    "SparseAE-magnitude": SparseAE(2, k=1, magnitude=True, hidden_layer_sizes=(8,), **SMALL),
     "SparseAE-l1": SparseAE(2, penalty="l1", hidden_layer_sizes=(8,), **SMALL),
     "ConvAE": ConvAE(2, channels=(4,), **SMALL),
     "SemanticHashing": SemanticHashing(2, hidden_layer_sizes=(8,), **SMALL),

@@ -205,7 +205,7 @@ class Fitting:
 
     def _is_regularised(self) -> bool:
         """Whether noise or a penalty makes more of a linear code than a copy of the row."""
-        penalties = getattr(self.estimator, "_penalty_parts", list)()
+        penalties: list = getattr(self.estimator, "_penalty_parts", list)()
         # Hidden layers, which `dropout` is of, there are none, and the linear path of a start at PCA is without.
         noise = self.network.input_dropout > 0 and self.estimator.init == "random"
         return noise or self.corruption is not None or any(not isinstance(penalty, Anchor) for penalty in penalties)
