@@ -21,9 +21,10 @@ network : Network part or None, default=None
     Builds encoder and decoder in place of the two parameters above: `DenseNetwork` with tied
     weights or dropout, or your own part with `encoder(n_in, n_out)` and
     `decoder(n_in, n_out, encoder)`.
-likelihood : {"gaussian", "bernoulli", "student_t", "poisson", "multinomial", "mixed"} or Likelihood, default="gaussian"
+likelihood : str or Likelihood, default="gaussian"
     What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
     values between 0 and 1, "student_t" squared error that bears wild entries, "poisson" counts,
+    "negative_binomial" counts that vary more than Poisson's, with a dispersion of each column,
     "multinomial" the shares that a row's entries have of its total, as of words in documents,
     "mixed" data frames: numbers, booleans and categories each by their own, and no encoding or
     scaling before; see `Mixed`.

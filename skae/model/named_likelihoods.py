@@ -5,12 +5,14 @@ from __future__ import annotations
 from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, Poisson, StudentT
 from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
+from skae.model.negative_binomial import NegativeBinomial
 
 LIKELIHOODS = {
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
     "student_t": StudentT,
     "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
     "multinomial": Multinomial,
     "mixed": Mixed,
 }
