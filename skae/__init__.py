@@ -29,6 +29,7 @@ from skae.model.likelihoods import Bernoulli, Gaussian, Poisson, StudentT
 from skae.model.missingness import SelfMasking
 from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
+from skae.model.negative_binomial import NegativeBinomial
 from skae.model.networks import DenseNetwork
 from skae.model.penalties import Anchor, GaussianCode, LaplaceCode
 from skae.model.priors import MixturePrior, NormalPrior, SwissRollPrior, UniformPrior, VampPrior
@@ -72,6 +73,7 @@ __all__ = [
     "Mixed",
     "MixturePrior",
     "Multinomial",
+    "NegativeBinomial",
     "NormalPrior",
     "Poisson",
     "PredictiveSparseDecomposition",

@@ -195,6 +195,16 @@ def test_by_magnitude_strongly_negative_ones_are_kept_too():
     assert torch.equal(TopK(3, magnitude=True).mean(-values), -expected)
 
 
+@pytest.mark.parametrize("penalty", ["top_k", "batch_top_k"])
+def test_signed_units_rebuild_better(penalty):
+    """A linear unit that may be negative serves both sides of its direction."""
+    X = real(400, P)
+    options = {"k": 2, "hidden_layer_sizes": (), "max_iter": 60, "learning_rate": 0.01, "revive": 20, **FREE}
+    plain, signed = (SparseAE(4, penalty=penalty, magnitude=m, **options).fit(X) for m in (False, True))
+    assert (signed.transform(X) < 0).any() and ((signed.transform(X) != 0).sum(1) == 2).all()
+    assert signed.loss_curve_[-1] < plain.loss_curve_[-1]
+
+
 def test_k_falls_from_all_units_and_alpha_is_for_encoding():
     part = TopK(5, alpha=1.5, annealing=0.5)
     assert [part.n_kept(20, progress) for progress in (0.0, 0.25, 0.5, 0.8, 1.0)] == [20, 12, 5, 5, 5]

@@ -25,9 +25,10 @@ network : Network part or None, default=None
 likelihood : str or Likelihood, default="gaussian"
     What a row is scored by: "gaussian" is squared error, "bernoulli" binary cross-entropy for
     values between 0 and 1, "bounded_gaussian" squared error of an output between 0 and 1,
-    "student_t" squared error that bears wild entries, "poisson" counts, "multinomial" the shares
-    that a row's entries have of its total, as of words in documents, "mixed" data frames: numbers,
-    booleans and categories each by their own, and no encoding or scaling before; see `Mixed`.
+    "student_t" squared error that bears wild entries, "poisson" counts, "negative_binomial" counts
+    that vary more than Poisson's, with a dispersion of each column, "multinomial" the shares that a
+    row's entries have of its total, as of words in documents, "mixed" data frames: numbers, booleans
+    and categories each by their own, and no encoding or scaling before; see `Mixed`.
 init : {"pca", "random"}, default="pca"
     "pca" puts a linear path beside the networks that starts as PCA, while they start at zero:
     the first loss is PCA's. "random" has no linear path.

@@ -374,7 +374,7 @@ class Bernoulli(LogisticOutput):
 
 
 class CountLikelihood(Likelihood):
-    """Base of the likelihoods of counts, which the network sees as log(1 + x)."""
+    """Base of the likelihoods of counts, which the network sees as log(1 + x); the link is the logarithm."""
 
     continuous = False
 
@@ -411,6 +411,18 @@ class CountLikelihood(Likelihood):
         """Counts are scored as they are."""
         return torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
 
+    def mean(self, eta: Tensor) -> Tensor:
+        """Expected count; the exponent is bounded, so that a wild step cannot overflow."""
+        return torch.exp(eta.clamp_max(30.0))
+
+    def inverse_link(self, mean: Tensor) -> Tensor:
+        """The logarithm, of a count that is not quite zero."""
+        return torch.log(mean.clamp_min(UNSURE))
+
+    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
+        """The logarithm of the typical count, with slopes on the logarithmic scale of the input."""
+        return torch.log(torch.expm1(columns.mean).clamp_min(1e-3)), columns.spread.expand_as(columns.mean)
+
 
 class Poisson(CountLikelihood):
     r"""Poisson likelihood of counts with a logarithmic link; the network sees log(1 + x).
@@ -440,15 +452,3 @@ class Poisson(CountLikelihood):
         """Derivative of minus the log-probability with respect to the decoder's output."""
         # Bounded means must be pulled back, so the slope does not vanish beyond the bound.
         return self.mean(eta) - target
-
-    def mean(self, eta: Tensor) -> Tensor:
-        """Expected count; the exponent is bounded, so that a wild step cannot overflow."""
-        return torch.exp(eta.clamp_max(30.0))
-
-    def inverse_link(self, mean: Tensor) -> Tensor:
-        """The logarithm, of a count that is not quite zero."""
-        return torch.log(mean.clamp_min(UNSURE))
-
-    def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
-        """The logarithm of the typical count, with slopes on the logarithmic scale of the input."""
-        return torch.log(torch.expm1(columns.mean).clamp_min(1e-3)), columns.spread.expand_as(columns.mean)

@@ -117,6 +117,24 @@ class Multinomial(CountLikelihood):
         counts = torch.zeros_like(rows).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=rows.dtype))
         return counts.view_as(shares)
 
+    def sample_like(
+        self, eta: Tensor, other_eta: Tensor, other: Tensor, extras: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Of one trial the winner of a race that `other` would have won; of several an independent draw.
+
+        The waiting times are exponential with the shares as rates. Those of the other race are drawn given its winner,
+        and run again with the new rates.
+        """
+        if self.n_trials != 1:
+            return self.sample(eta, extras, generator)
+        both = (torch.softmax(each, -1).clamp_min(1e-12) for each in (eta, other_eta))
+        shares, other_shares = (each.reshape(-1, each.shape[-1]) for each in both)
+        winner = torch.multinomial(other.reshape(shares.shape).clamp_min(0) + 1e-12, 1, generator=generator)
+        first = torch.empty_like(shares[:, :1]).exponential_(generator=generator)
+        times = first + torch.empty_like(shares).exponential_(generator=generator) / other_shares
+        times = times.scatter(1, winner, first) * other_shares / shares
+        return torch.zeros_like(shares).scatter_(1, times.argmin(1, keepdim=True), 1.0).view_as(eta)
+
     def linear_start(self, columns: Columns) -> tuple[Tensor, Tensor]:
         """The logarithm of the mean input, of which softmax takes the shares, with slopes on the input's scale."""
         return torch.log(columns.mean.clamp_min(1e-6)), columns.spread.expand_as(columns.mean)

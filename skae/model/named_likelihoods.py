@@ -6,6 +6,7 @@ from skae.model.bounded_gaussian import BoundedGaussian
 from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, Poisson, StudentT
 from skae.model.mixed import Mixed
 from skae.model.multinomial import Multinomial
+from skae.model.negative_binomial import NegativeBinomial
 
 LIKELIHOODS = {
     "gaussian": Gaussian,
@@ -13,6 +14,7 @@ LIKELIHOODS = {
     "bounded_gaussian": BoundedGaussian,
     "student_t": StudentT,
     "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
     "multinomial": Multinomial,
     "mixed": Mixed,
 }

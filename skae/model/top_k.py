@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class TopK(Point):
-    """The k largest of the encoder's outputs, or of their absolute values, and zero elsewhere; the gradient flows through the kept alone.
+    """The k largest of the encoder's outputs, by themselves or by |h|, and zero elsewhere.
+
+    The gradient flows through the kept alone.
 
     Parameters
     ----------
