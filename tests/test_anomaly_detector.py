@@ -23,9 +23,12 @@ from skae import (
     VAE,
     AutoencoderOutlierDetector,
     AutoencoderTransformer,
+    Bernoulli,
     DenoisingAE,
     GaussianNoise,
     LogisticPCA,
+    MaskedAE,
+    Mixed,
 )
 from skae.anomaly import (
     DenoisingError,
@@ -225,6 +228,77 @@ def test_every_autoencoder(autoencoder, standardize):
     shown = detector.explain(rows[:2])
     assert np.isfinite(shown[["share", "expected"]].to_numpy()).all()
     assert np.isfinite(detector.partial_fit(rows).score_samples(rows)).all()
+
+
+def _correlated(n, seed, shuffled=False):
+    """Rows near a plane in eight dimensions; shuffled ones have the same columns in other company."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, 2)) @ np.random.default_rng(9).standard_normal((2, 8))
+    rows += 0.2 * rng.standard_normal((n, 8))
+    return rng.permuted(rows, axis=0) if shuffled else rows
+
+
+@pytest.mark.parametrize("autoencoder", **over(EVERY))
+def test_the_automatic_scorer_of_every_autoencoder_finds_planted_anomalies(autoencoder):
+    """Rows whose columns are usual one by one, and rows that are far out."""
+    training, planted = _correlated(300, 0), _correlated(120, 1, shuffled=True)
+    planted[::2] += 6 * training.std(axis=0) * np.random.default_rng(2).choice([-1, 1], (60, 8))
+    autoencoder = with_parameters(autoencoder, early_stopping=False, max_iter=30, random_state=None)
+    if isinstance(autoencoder, GAN):
+        # A critic needs more updates than a reconstruction.
+        autoencoder.set_params(max_iter=150)
+    detector = AutoencoderOutlierDetector(autoencoder, novelty=True, n_estimators=1, random_state=0).fit(training)
+    scores = detector.score_samples(np.concatenate([_correlated(120, 3), planted]))
+    assert roc_auc_score(np.arange(240) < 120, scores) > 0.85
+
+
+@pytest.mark.parametrize("scorer", [ReconstructionError(), DenoisingError(), NeighborDistance("output")], ids=str)
+def test_residuals_of_an_autoencoder_that_returns_what_is_observed(scorer):
+    """Entries are predicted from the others; as `reconstruct` returns them there is no residual."""
+    training = _correlated(300, 0)
+    detector = AutoencoderOutlierDetector(MaskedAE(4, max_iter=10), scorer=scorer, novelty=True, n_estimators=1)
+    detector.set_params(random_state=0).fit(training)
+    rows = np.concatenate([_correlated(120, 3), _correlated(120, 1, shuffled=True)])
+    floor = 0.9 if scorer.get_params().get("space") is None else 0.5
+    assert roc_auc_score(np.arange(240) < 120, detector.score_samples(rows)) > floor
+    shown = detector.explain(rows[120:125])
+    assert not np.allclose(shown["expected"], shown["seen"])
+
+
+COUNTS = np.random.default_rng(4).poisson(np.exp(0.5 * _correlated(300, 0) + 1)).astype(float)
+BITS = (_correlated(300, 0) > 0).astype(float)
+OWN_UNITS = {
+    "poisson": (VAE(2, hidden_layer_sizes=(8,), likelihood="poisson"), COUNTS),
+    "poisson-point": (AutoencoderTransformer(2, likelihood="poisson"), COUNTS),
+    "multinomial": (AutoencoderTransformer(2, likelihood="multinomial"), COUNTS),
+    "bernoulli": (VAE(2, hidden_layer_sizes=(8,), likelihood="bernoulli"), BITS),
+    "bernoulli-bounds": (AutoencoderTransformer(2, likelihood=Bernoulli(bounds=(0, 60))), COUNTS),
+    "logistic": (LogisticPCA(2, bounds=(0, 1)), BITS),
+    "machine": (RBM(4, bounds=(0, 1)), BITS),
+}
+
+
+@pytest.mark.parametrize(("autoencoder", "rows"), **over(OWN_UNITS))
+def test_counts_and_bits_reach_their_likelihood_in_their_units(autoencoder, rows):
+    autoencoder = with_parameters(autoencoder, max_iter=5, early_stopping=False)
+    made = AutoencoderOutlierDetector(autoencoder, n_estimators=1, random_state=0).fit(rows)
+    as_they_are = clone(made).set_params(standardize=False).fit(rows)
+    np.testing.assert_array_equal(made.score_samples(rows), as_they_are.score_samples(rows))
+    wild = rows[:1].copy()
+    wild[0] = np.where(wild[0] > np.median(rows), rows.min(), rows.max())
+    assert made.score_samples(wild) < np.quantile(made.score_samples(rows), 0.2)
+    assert np.isfinite(made.explain(rows[:2])["share"].to_numpy()).all()
+
+
+def test_numbers_beside_bits_are_standardised():
+    """Each column of a mixed likelihood by what it needs."""
+    rows = np.column_stack([1e3 * _correlated(200, 0)[:, :2] + 5e4, BITS[:200, :2]])
+    likelihood = Mixed([("gaussian", 2), ("bernoulli", 2)])
+    vae = VAE(2, hidden_layer_sizes=(8,), likelihood=likelihood, max_iter=3, early_stopping=False)
+    made = AutoencoderOutlierDetector(vae, n_estimators=1, random_state=0).fit(rows)
+    scaled = made.members_[0].columns(rows)
+    np.testing.assert_allclose(scaled[:, :2].std(axis=0), 1, rtol=0.05)
+    np.testing.assert_array_equal(scaled[:, 2:], rows[:, 2:])
 
 
 def test_scorers_that_suit_the_autoencoder():

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skae.anomaly._member import Member, calibrate_together, dense, entry_of, takes_tables
+from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
 from skae.anomaly._reasons import Table, reasons
 from skae.anomaly._scorers import (
     DenoisingError,
@@ -252,7 +252,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def _fit(self, X, n_estimators) -> None:
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
-        scorers = [self._scorers(autoencoder) for autoencoder in autoencoders]
+        scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
         members = []
         seen = X.shape[0] < TOO_FEW_ROWS
@@ -335,11 +335,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             raise ValueError(f"autoencoder={self.autoencoder!r}: use None, an estimator, or a list of at least one.")
         return made
 
-    def _scorers(self, autoencoder) -> list[Scorer]:
+    def _scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
         """The scorers asked for, or those that suit the autoencoder."""
         scorer = self.scorer
         if isinstance(scorer, str):
-            made = self._auto_scorers(autoencoder)
+            made = self._auto_scorers(autoencoder, n_columns)
         else:
             made = list(scorer) if isinstance(scorer, Sequence) else [scorer]
             if not made or not all(isinstance(each, Scorer) for each in made):
@@ -352,7 +352,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 each.entry = entry_of(self._groups)
         return made
 
-    def _auto_scorers(self, autoencoder) -> list[Scorer]:
+    def _auto_scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
         likely = getattr(autoencoder, "scores_by_likelihood", False) or takes_tables(autoencoder)
         if likely or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
@@ -361,7 +361,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             if told:
                 return [DenoisingError()]
             squared = ReconstructionError()
-            return [squared] if self.standardize else [squared, ReconstructionError("relative")]
+            scaled = self.standardize and not keeps_units(autoencoder, n_columns).all()
+            return [squared] if scaled else [squared, ReconstructionError("relative")]
         # Beside scorers that see what is far, the denoiser looks for what is off the data's surface.
         near = DenoisingError(scales=(0.08,))
         if self.novelty:

@@ -53,6 +53,17 @@ class NearestOfSubsamples:
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Scores of rows."""
+        gappy = np.isnan(X).any(axis=1)
+        if gappy.all() or not gappy.any():
+            return self._scores(X)
+        # A row without gaps is scored alike whatever the others have.
+        made = np.empty(len(X))
+        for rows in (gappy, ~gappy):
+            made[rows] = self._scores(X[rows])
+        return made
+
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        """Scores of rows that all have gaps, or none."""
         missing = np.isnan(X)
         rows = np.concatenate([np.where(missing, 0, X - self.centre), np.ones((len(X), 1))], axis=1, dtype=X.dtype)
         factors = self.factors.astype(X.dtype, copy=False)

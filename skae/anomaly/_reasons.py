@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Fixed points are sought by this many accelerated steps, from what the other columns say at first.
 N_STEPS = 4
+# Residuals beyond this many units are not told apart.
+LARGEST_RESIDUAL = 1e100
 # Cells that are filled at once, times columns.
 CHUNK_ELEMENTS = 2**22
 
@@ -108,9 +110,9 @@ def reasons(
     n, p = X.shape
     low, middle, high = bounds
     base = score(X)
-    residual = np.nan_to_num(np.square((X - expected_rows(members, X)) / members[0].spread))
+    residual = _residuals(X, expected_rows(members, X), members[0].spread)
     if not residual.any():
-        residual = np.nan_to_num(np.square((X - middle) / members[0].spread))
+        residual = _residuals(X, middle, members[0].spread)
     # The first column of each cell, and how many it has.
     first = np.arange(p) if table is None else table.first
     width = np.diff(np.append(first, p))
@@ -146,6 +148,13 @@ def reasons(
         blocks |= {"seen": table.seen, "expected": table.decoded(expected)}
     frames = {name: _frame(values, index, names) for name, values in blocks.items()}
     return pd.concat(frames, axis=1)
+
+
+def _residuals(X: np.ndarray, expected: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Squared residuals in units of the columns; zeros where there is none."""
+    with np.errstate(over="ignore"):
+        scaled = (X - expected) / unit
+    return np.square(np.clip(np.nan_to_num(scaled), -LARGEST_RESIDUAL, LARGEST_RESIDUAL))
 
 
 def _frame(values, index, names: Sequence[str]) -> pd.DataFrame:

@@ -110,9 +110,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     early_stopping: bool | EarlyStopping = False
     hidden_layer_sizes: tuple | str = "auto"
     activation = "auto"
-    # For detectors: whether `score_samples` says more of a row than its reconstruction, and whether the latter
-    # may differ from what is observed.
-    scores_by_likelihood = False
+    # Whether a reconstruction differs from what is observed.
     rebuilds_observed = True
     # Of the learning rate that the optimizer takes by itself.
     rate_factor = 1.0
@@ -145,6 +143,11 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def starts_well(self) -> bool:
         """Whether the start is worth keeping where too few rows can tell if training helps."""
         return self.init == "pca"
+
+    @property
+    def scores_by_likelihood(self) -> bool:
+        """Whether `score_samples` tells detectors more of a row than the error of its reconstruction."""
+        return False
 
     def _asked_components(self):
         """Size of the code: a number, a share of PCA's variance, or "auto"."""

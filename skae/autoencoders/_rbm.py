@@ -104,8 +104,6 @@ class RBM(BaseAutoencoder):
         "persistent": ["boolean"],
     }
 
-    scores_by_likelihood = True
-
     def __init__(
         self,
         n_components=256,
@@ -127,6 +125,11 @@ class RBM(BaseAutoencoder):
         self._set_parameters(locals())
 
     rate_factor = 3.0
+
+    @property
+    def scores_by_likelihood(self) -> bool:
+        """Whether the free energy says more than the reconstruction: of numbers brought between bounds it does not."""
+        return self.visible == "gaussian" or not isinstance(self.bounds, str)
 
     def _network_part(self):
         return BoltzmannNetwork(self.n_components)
