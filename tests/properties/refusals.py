@@ -20,5 +20,6 @@ REFUSALS = {
     "nothing observed": r"Every value of X is missing",
     "total correlation of a point": r"TotalCorrelation\(estimator='minibatch'\) needs a VAE",
     "units of a Boltzmann machine": r"the units of layer='rbm' are logistic; use activation='logist",
+    "tied to a critic": r"a generator has no encoder whose weights it could share",
     "dropout of another network": r"dropout=.* is for dense networks",
 }
