@@ -102,6 +102,9 @@ PENALTIES = [
     [skae.Contraction(0.1)],
     [skae.MaximumMeanDiscrepancy(weight=0.1)],
     [skae.TotalCorrelation(0.1)],
+    [skae.TotalCorrelation(0.1, estimator="critic")],
+    [skae.AdversarialCode(hidden_layer_sizes=(8,))],
+    [skae.Anchor(), skae.LaplaceCode(0.1), skae.ActivationPenalty("l2", 0.1, layers="all")],
 ]
 MASKED = MaskedAE(4, hidden_layer_sizes=(8,), max_iter=1, early_stopping=False)
 PLAIN = AutoencoderTransformer(2, **SMALL)
