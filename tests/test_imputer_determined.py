@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 
 from skae import AutoencoderImputer, MaskedAE
-from skae.imputation._calibration import _hide, _rarely_missing
+from skae.imputation._hiding import hide_entries, rarely_missing
 from skae.model.conditional_gaussian import estimate
 
 CHEAP = AutoencoderImputer(MaskedAE(4, hidden_layer_sizes=(8,), max_iter=5, early_stopping=False), random_state=0)
@@ -95,9 +95,9 @@ def test_columns_that_are_rarely_missing_are_hidden_alone():
     # The last two columns are one of the table.
     group = np.array([0, 1, 2, 3, 3])
     Z[np.isnan(Z[:, 3]), 4] = np.nan
-    rare = _rarely_missing(Z, group)
+    rare = rarely_missing(Z, group)
     np.testing.assert_array_equal(rare, [False, False, True, True])
-    _, hidden = _hide(Z, group, rare, np.random.RandomState(0))
+    _, hidden = hide_entries(Z, group, rare, np.random.RandomState(0))
     np.testing.assert_array_equal(hidden[:, 3], hidden[:, 4])
     alone = hidden[:, 2] | hidden[:, 3]
     assert not (hidden[:, :2].any(1) & alone).any() and not (hidden[:, 2] & hidden[:, 3]).any()
@@ -108,7 +108,7 @@ def test_columns_that_are_rarely_missing_are_hidden_alone():
 
 def test_a_table_without_gaps_has_none_that_is_rare():
     Z = np.random.default_rng(0).standard_normal((2000, 3))
-    rare = _rarely_missing(Z, np.arange(3))
+    rare = rarely_missing(Z, np.arange(3))
     assert not rare.any()
-    _, hidden = _hide(Z, np.arange(3), rare, np.random.RandomState(0))
+    _, hidden = hide_entries(Z, np.arange(3), rare, np.random.RandomState(0))
     np.testing.assert_allclose(hidden.mean(0), 0.2, atol=0.03)

@@ -7,18 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import norm
 
 from skae.imputation._bounds import ConditionalDistribution
 from skae.imputation._categories import classes_of
+from skae.imputation._hiding import HIDDEN_SHARE, hide_entries, rarely_missing
 from skae.imputation._member import Member
+from skae.imputation._scale import ColumnScale
 from skae.imputation._similar import WIDTHS, SimilarRows
+from skae.imputation._spread import Spread
+from skae.imputation._tails import residual_quantiles
 
-# Share of the observed entries of held-out rows that are hidden to be told.
-HIDDEN_SHARE = 0.2
-# A column is rarely missing with less than this of the gaps of the one that has most; share of the rows in which one of
-# those is hidden, and nothing else.
-RARE_SHARE, ALONE_SHARE = 0.25, 0.15
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
 MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 10, 8
@@ -27,6 +25,8 @@ POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
 ENOUGH = 50
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
+# Levels of the equally likely residuals of which the expectation of a mapped number is made.
+NODES = (np.arange(19) + 0.5) / 19
 # What following similar rows gains by chance, in variances of that.
 N_CHANCES = 2.0
 # Standard deviations of a column by which similar rows have to differ from the answer to be followed.
@@ -81,6 +81,8 @@ class Calibration:
         Which column of the table a column of the matrix belongs to.
     is_number : ndarray of bool, of shape (n_columns,)
     random_state : RandomState
+    columns : ColumnScale
+        The columns' units.
     n_reference_rows : int
         Rows of fit that others are compared with.
     follows : bool
@@ -97,10 +99,11 @@ class Calibration:
     similar_share : ndarray of shape (n_widths, n_columns)
         β.
     quantiles : ndarray of shape (n_levels, n_columns)
-        Of the residuals in units of the linear guess's deviation, at `LEVELS`.
+        Of the residuals in units of the linear guess's deviation and the column's `Spread`, at
+        `LEVELS`.
     squared_error, wrong, n_told : ndarray of shape (n_groups,)
-        Mean squared error of the numbers that were told, share of wrong categories, and how many
-        entries were told.
+        Mean squared error of the numbers that were told, in variances of the column, share of
+        wrong categories, and how many entries were told.
     """
 
     def __init__(
@@ -111,12 +114,14 @@ class Calibration:
         group: np.ndarray,
         is_number: np.ndarray,
         random_state,
+        columns: ColumnScale,
         n_reference_rows: int = 0,
         follows: bool = False,
         semicontinuous: Sequence[int] = (),
     ):
         self.group, self.is_number = group, is_number
-        self._rare = _rarely_missing(Z, group)
+        self._spread: dict[int, Spread] = {}
+        self._rare = rarely_missing(Z, group)
         most = max(MIN_ROWS, min(MAX_ROWS, MAX_NUMBERS // (Z.shape[1] * len(members))))
         by_member = [
             _told(member, Z, rows, most, group, self._rare, random_state)
@@ -139,13 +144,18 @@ class Calibration:
             further = self._follow_similar(members, by_member, told, Z, between, n_reference_rows, random_state)
             one = one * (1 - self.similar_share.sum(0))
             residual = np.where(told.hidden, error - one * added - further, 0.0)
-        self._learn_quantiles(residual, told.deviation, told.hidden, one**2 * between * added**2)
-        self._learn_errors(told.truth, residual, told.hidden)
+        self._learn_quantiles(residual, told.truth - residual, told.deviation, told.hidden, one**2 * between * added**2)
+        self._learn_errors(told.truth, residual, told.deviation, told.hidden, columns)
         self._conditional = {
             column: ConditionalDistribution((told.truth - residual)[hidden, column], told.truth[hidden, column])
             for column, hidden in ((column, told.hidden[:, column]) for column in semicontinuous)
             if hidden.any()
         }
+
+    @property
+    def _often(self) -> float:
+        """How often an entry that is told is told, in the repetitions of its row."""
+        return self.n_repeats * HIDDEN_SHARE / (1 - (1 - HIDDEN_SHARE) ** self.n_repeats)
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows and a group's columns, of shape (n_groups,)."""
@@ -161,31 +171,41 @@ class Calibration:
         if len(members) == 1:
             return np.zeros(Z.shape[1])
         rows = Z[random_state.permutation(len(Z))[:MAX_COMPARED]]
-        gappy, _ = _hide(rows, self.group, self._rare, random_state)
+        gappy, _ = hide_entries(rows, self.group, self._rare, random_state)
         missing = np.isnan(gappy)
         added = np.stack([rebuilt - guess for guess, _, rebuilt in (member.fill(gappy) for member in members)])
         variance = self._pooled(np.where(missing, added.var(0, ddof=1), 0.0))
         square = self._pooled(np.where(missing, (added**2).mean(0), 0.0))
         return np.clip(variance / np.maximum(square, 1e-300), 0, 1) * (1 - 1 / len(members))
 
-    def _learn_quantiles(self, residual, deviation, hidden, spared) -> None:
+    def _learn_quantiles(self, residual, answer, deviation, hidden, spared) -> None:
         """Quantiles of the residuals by column, scaled down to those of the members' mean."""
         ratio, hidden = residual / deviation, hidden & self.is_number
-        everything = _quantiles(ratio[hidden], self.n_repeats)
+        for column in np.flatnonzero(self.is_number):
+            told = hidden[:, column]
+            spread = Spread(answer[told, column], ratio[told, column], self._often)
+            self._spread[column] = spread
+            ratio[told, column] /= spread(answer[told, column])
+        everything = residual_quantiles(ratio[hidden], LEVELS, self.n_repeats)
         self.quantiles = np.tile(everything[:, None], (1, len(self.group)))
         for column in np.flatnonzero(self.is_number):
             told = hidden[:, column]
             if told.sum() >= ENOUGH * self.n_repeats:
-                self.quantiles[:, column] = _quantiles(ratio[told, column], self.n_repeats)
+                self.quantiles[:, column] = residual_quantiles(ratio[told, column], LEVELS, self.n_repeats)
             total = (residual[told, column] ** 2).sum()
             if total > 0:
                 self.quantiles[:, column] *= np.sqrt(max(0.25, 1 - spared[told, column].sum() / total))
 
-    def _learn_errors(self, truth, residual, hidden) -> None:
+    def _learn_errors(self, truth, residual, deviation, hidden, columns: ColumnScale) -> None:
         n_told = self._by_group(hidden.astype(float))
         width = np.bincount(self.group)
         self.n_told = np.round(n_told / width).astype(int)
-        self.squared_error = self._by_group(residual**2) / np.maximum(n_told, 1)
+        error = residual.copy()
+        for column in columns.shapes:
+            told = hidden[:, column]
+            center, spread = (truth - residual)[told, column], deviation[told, column]
+            error[told, column] = self._unmapped_error(columns, column, truth[told, column], center, spread)
+        self.squared_error = self._by_group(error**2) / np.maximum(n_told, 1)
         self.wrong = np.full(len(width), np.nan)
         for index in np.flatnonzero(~self.is_number[np.concatenate([[0], np.cumsum(width)[:-1]])]):
             columns = self.group == index
@@ -193,6 +213,13 @@ class Calibration:
             if told.any():
                 true, mine = (classes_of(values[told][:, columns]) for values in (truth, truth - residual))
                 self.wrong[index] = (true != mine).mean()
+
+    def _unmapped_error(self, columns: ColumnScale, column: int, truth, center, spread) -> np.ndarray:
+        """Errors of the expectations of one column's entries, in standard deviations of the unmapped column."""
+        cells, residuals = np.full(len(truth), column), np.interp(NODES, LEVELS, self.quantiles[:, column])
+        residuals = residuals[:, None] * spread * self._spread[column](center)
+        expected = columns.restore_cells(center + residuals, cells).mean(0)
+        return (columns.restore_cells(truth, cells) - expected) / columns.deviation[column]
 
     def _follow_similar(self, members, by_member, told, Z, between, n_reference_rows, random_state) -> np.ndarray:
         """Learn how far to go on to similar rows; what these, by their shares, have beyond the guess."""
@@ -232,9 +259,7 @@ class Calibration:
         size += LEAST_STEP**2 * np.eye(len(size))[:, :, None] * (self._by_group(error != 0)[self.group] / unit)
         made = np.stack([_shares(along[:, column], size[:, :, column]) for column in range(len(unit))], axis=1)
         gains = error * np.sum([share * each for share, each in zip(made, further, strict=True)], axis=0) / unit
-        # An entry is told as often as this in the repetitions of its row.
-        often = self.n_repeats * HIDDEN_SHARE / (1 - (1 - HIDDEN_SHARE) ** self.n_repeats)
-        gain, chance = np.maximum(self._pooled(gains), 0), often * self._pooled(gains**2)
+        gain, chance = np.maximum(self._pooled(gains), 0), self._often * self._pooled(gains**2)
         return made * np.maximum(0, 1 - N_CHANCES * chance / np.maximum(gain**2, 1e-300))
 
     def answer(self, gappy: np.ndarray, fills: Sequence[tuple], whole: np.ndarray) -> np.ndarray:
@@ -283,43 +308,14 @@ class Calibration:
                 out[chosen] = self._conditional[column].quantile(expected[chosen], level[chosen])
             else:
                 quantiles = np.interp(level[chosen], LEVELS, self.quantiles[:, column])
-                out[chosen] = expected[chosen] + quantiles * deviation[chosen]
+                out[chosen] = expected[chosen] + quantiles * deviation[chosen] * self._spread[column](expected[chosen])
         return out
-
-
-def _quantiles(values: np.ndarray, n_repeats: float) -> np.ndarray:
-    """At `LEVELS`, of values of which so many are of one row; further out where they are few, as conformal ones."""
-    if len(values) == 0:
-        return norm.ppf(LEVELS)
-    n = max(1.0, len(values) / n_repeats)
-    return np.quantile(values, np.clip(0.5 + (LEVELS - 0.5) * (n + 1) / n, 0, 1))
-
-
-def _rarely_missing(Z: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Which groups have few gaps beside others, or none; of a table without gaps, no group."""
-    share = np.isnan(Z).mean(0)[np.unique(group, return_index=True)[1]]
-    return share < RARE_SHARE * share.max()
-
-
-def _hide(Z: np.ndarray, group: np.ndarray, rare: np.ndarray, random_state) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with further gaps, as gaps occur, and where these are; all columns of a group are hidden together.
-
-    A group that is rarely missing is known where others are told: it is hidden alone, in some rows.
-    """
-    chosen = random_state.uniform(size=(len(Z), group[-1] + 1)) < HIDDEN_SHARE
-    if rare.any():
-        alone = random_state.uniform(size=len(Z)) < ALONE_SHARE
-        one = random_state.choice(np.flatnonzero(rare), size=len(Z))
-        chosen &= ~rare & ~alone[:, None]
-        chosen[alone, one[alone]] = True
-    hidden = chosen[:, group] & ~np.isnan(Z)
-    return np.where(hidden, np.nan, Z), hidden
 
 
 def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group, rare, random_state) -> Told:
     rows = rows[random_state.permutation(len(rows))[:most]]
     rows = np.tile(rows, max(1, min(MAX_REPEATS, most // max(len(rows), 1))))
-    gappy, hidden = _hide(Z[rows], group, rare, random_state)
+    gappy, hidden = hide_entries(Z[rows], group, rare, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
     return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)
 

@@ -13,8 +13,9 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from skae.autoencoders._estimator import all_or_nothing
 from skae.imputation._bounds import point_masses, resolve_bounds
-from skae.imputation._calibration import Calibration
+from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import classes_of, draw_categories, probabilities_of
+from skae.imputation._choice import chosen_shapes
 from skae.imputation._defaults import (
     FEW_ROWS,
     N_MEMBERS,
@@ -266,15 +267,18 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.min_value_, self.max_value_ = resolve_bounds(
             self.min_value, self.max_value, used, self._column_, self._is_number_, self.n_features_in_
         )
-        self._columns_ = ColumnScale(used, self._is_number_)
-        bounds = np.stack([self.min_value_, self.max_value_])[:, self._column_]
-        self._low_, self._high_ = self._columns_.standardise(bounds)
-        self._point_masses_ = point_masses(used, self._is_number_)
-        self._learn(self._standardised(Z), random_state)
-
-    def _learn(self, Z: np.ndarray, random_state) -> None:
         # Indices without gaps, as columns that are empty are left out.
         _, group = np.unique(self._column_, return_inverse=True)
+        explains = self.missingness is not None or (self.autoencoder is not None and self._explains(self.autoencoder))
+        shapes = {} if explains else chosen_shapes(used, group, self._is_number_, random_state)
+        self._columns_ = ColumnScale(used, self._is_number_, shapes)
+        bounds = self._columns_.standardise(np.stack([self.min_value_, self.max_value_])[:, self._column_])
+        limits = self._columns_.limits()
+        self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
+        self._point_masses_ = point_masses(used, self._is_number_)
+        self._learn(self._standardised(Z), group, random_state)
+
+    def _learn(self, Z: np.ndarray, group: np.ndarray, random_state) -> None:
         autoencoder = self._autoencoder(len(Z))
         n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
         parts = held_out_parts(len(Z), n_members, random_state)
@@ -290,16 +294,20 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             group,
             self._is_number_,
             random_state,
+            self._columns_,
             n_reference_rows=self.n_reference_rows,
             follows=self._explains(autoencoder),
             semicontinuous=tuple(self._point_masses_),
         )
         self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
+        self._mean_ = np.array([np.nanmean(column) for column in self._columns_.restore(Z).T])
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
         told = np.unique(self._column_)
-        error = np.sqrt(self._calibration_.squared_error) * self._columns_.scale[np.unique(group, return_index=True)[1]]
+        error = (
+            np.sqrt(self._calibration_.squared_error) * self._columns_.deviation[np.unique(group, return_index=True)[1]]
+        )
         wrong = self._calibration_.wrong
         error = np.where(self._calibration_.n_told > 0, np.where(np.isnan(wrong), error, wrong), np.nan)
         self.share_[self._column_], self.holdout_error_[told] = self._calibration_.share, error
@@ -352,7 +360,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             frame of another library comes back as one of pandas, unless `set_output` says so.
         """
         table, Z, missing = self._rows(X)
-        return self._output(table, missing, self._expected(Z))
+        return self._output(table, missing, self._point(Z, self._expected(Z)))
 
     @own_settings()
     def sample(self, X, n_imputations=None, *, random_state=None):
@@ -438,8 +446,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         _, Z, missing = self._rows(X)
         expected, out = self._expected(Z), np.zeros(missing.shape)
         rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
-        spread = np.std(self._quantiles(Z, expected, (rows, columns), np.linspace(0.005, 0.995, 199)), axis=0)
-        out[rows, self._column_[columns]] = spread * self._columns_.scale[columns]
+        quantiles = self._quantiles(Z, expected, (rows, columns), np.linspace(0.005, 0.995, 199))
+        out[rows, self._column_[columns]] = self._columns_.restore_cells(quantiles, columns).std(0)
         for index in np.unique(self._column_):
             columns = np.flatnonzero(self._column_ == index)
             gaps = missing[:, index]
@@ -469,7 +477,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         _, Z, _ = self._rows(X)
         chosen = np.random.RandomState(0).uniform(size=(len(Z), self.n_features_in_)) < 0.1
         hidden = chosen[:, self._column_] & ~np.isnan(Z)
-        expected = self._expected(np.where(hidden, np.nan, Z), Z)
+        gappy = np.where(hidden, np.nan, Z)
+        expected = self._columns_.restore(self._point(gappy, self._expected(gappy, Z)))
+        Z = self._columns_.restore(Z)
         scores = []
         for index in np.unique(self._column_):
             columns = self._column_ == index
@@ -502,6 +512,19 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             answer = self._marginals(gappy, self._calibration_.answer(gappy, fills, whole[rows]))
             filled[rows] = self._within(gappy, answer)
         return filled
+
+    def _point(self, Z: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """What is expected in the table's units: the mean of what mapped numbers may be is not the mean's map."""
+        columns = self._columns_
+        if not columns.shapes:
+            return expected
+        made, gaps = expected.copy(), np.isnan(Z) & np.isin(np.arange(Z.shape[1]), list(columns.shapes))
+        cells = np.nonzero(gaps)
+        values = np.zeros(Z.shape)
+        values[cells] = columns.restore_cells(self._quantiles(Z, expected, cells, NODES), cells[1]).mean(0)
+        values[np.isnan(Z).all(1)] = self._mean_
+        made[cells] = columns.standardise(values)[cells]
+        return made
 
     def _marginals(self, gappy: np.ndarray, filled: np.ndarray) -> np.ndarray:
         """Rows of which nothing is known get the columns' means."""
@@ -597,7 +620,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         made = self._columns_.restore(filled)
         for index, values in self._point_masses_.items():
             for value in values:
-                near = np.abs(made[:, index] - value) <= ROUNDING * self._columns_.scale[index]
+                near = np.abs(made[:, index] - value) <= ROUNDING * self._columns_.deviation[index]
                 made[near, index] = value
         return made
 
