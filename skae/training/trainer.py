@@ -111,6 +111,8 @@ class Trainer:
         self.epoch = 0
         self.progress: float | Tensor = 0.0
         self.sums: dict[str, Tensor] = {}
+        # What of the first term the sums of a line search leave out.
+        self.left_out = 0.0
         self._set_dropout(generator)
         if plan.optimizer.compile:
             for network in self._networks():
@@ -317,8 +319,13 @@ class Trainer:
                     if name.startswith(player.name):
                         self.sums[name].zero_()
                 player.flat.gradient.zero_()
+                self.left_out = 0.0
                 for batch in rows.epoch(self.plan.batch_size):
-                    self._accumulate(player, 0, self._step_of(0, batch), rows.n_rows)
+                    step = self._step_of(0, batch)
+                    # A line search compares losses, which must not be lost beside a constant.
+                    constant = self.models[0].relative_loss(step)[1].detach()
+                    self.left_out += float(constant.sum() if step.weight is None else constant @ step.weight.double())
+                    self._accumulate(player, 0, step, rows.n_rows)
                 return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
             assert isinstance(player.updates, Updates)
@@ -333,6 +340,7 @@ class Trainer:
             sums = self.by_hand.collect(n_rows, rows.is_masked)
         else:
             sums = {name: total.double().cpu() for name, total in self.sums.items()}
+            sums[next(iter(sums))] += self.left_out
         for index, history in enumerate(self.histories):
             values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
             loss = sum(value for name, value in values.items() if self._is_main(name))
