@@ -28,7 +28,7 @@ from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
-from skae.model.scaling import Columns
+from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 from skae.training.batches import RawRows
@@ -247,6 +247,28 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
         return X
 
+    def _column_name(self, index: int) -> str:
+        """What an error calls a column of the matrix that the model is fitted to."""
+        encoder = vars(self).get("table_encoder_")
+        if encoder is not None:
+            return f"column {next(group.column for group in encoder.groups_ if index < group.stop)!r}"
+        return f"column {self.feature_names_in_[index]!r}" if hasattr(self, "feature_names_in_") else f"column {index}"
+
+    def _out_of_range(self, raw: RawRows) -> ValueError:
+        """An error that names the first number beyond what all classes bear; there is one."""
+        start = 0
+        for rows, _ in raw.chunks():
+            beyond = (rows.abs() > LARGEST).nonzero()
+            if len(beyond):
+                break
+            start += len(rows)
+        row, column = beyond[0].tolist()
+        return ValueError(
+            f"X holds {float(rows[row, column]):.3g} in {self._column_name(column)}, row {start + row}: numbers beyond "
+            f"{LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
+            "(StandardScaler)."
+        )
+
     # Tables ----------------------------------------------------------------------------------
 
     def _takes_tables(self) -> bool:
@@ -312,10 +334,14 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 # The next step gets its memory, which is still in the cache.
                 del step
                 if len(made) == raw.n_rows:
-                    return made.astype(dtype, copy=False)
+                    out = made.astype(dtype, copy=False)
+                    break
                 if out is None:
                     out = np.empty((raw.n_rows, width()), dtype=dtype)
                 out[start : start + len(made)] = made
+        if not math.isfinite(out.sum()) and any((rows.abs() > LARGEST).any() for rows, _ in raw.chunks()):
+            # Numbers that large may still have a result; these do not.
+            raise self._out_of_range(raw)
         return out
 
     def _is_plain(self, X) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral
 
 import numpy as np
@@ -20,12 +21,12 @@ from skae.model.networks import DenseNetwork
 from skae.model.pca_start import PrincipalAxes
 from skae.model.penalties import Anchor
 from skae.model.row_space import ProjectedNetwork, RowSpace, is_isotropic, is_wide
-from skae.model.scaling import Columns, Scaling
+from skae.model.scaling import LARGEST, SMALLEST, Columns, Scaling
 from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
 from skae.training.early_stopping import EarlyStopping, best_length, holdable, single_split
 from skae.training.optimizers import as_optimizer
-from skae.training.principal_axes import column_bounds, column_moments, principal_axes
+from skae.training.principal_axes import column_bounds, column_moments, farthest_cell, principal_axes
 from skae.training.trainer import History, Plan, Trainer
 
 # Axes that are computed where their number is not given.
@@ -34,6 +35,8 @@ MAX_AXES = 512
 MIN_STEPS, MAX_STEPS, MIN_EPOCHS = 2000, 20000, 20
 # Steps between two looks at the held-out rows.
 STEPS_A_LOOK = 40
+# How many times as far as others from the column's median a number is when a diverging training is laid to it.
+FAR = 1e9
 # Below the first number of rows, held-out rows cannot tell whether training helps; below the second,
 # a single split would tell too little and cost too much.
 TOO_FEW_ROWS, FEW_ROWS = 50, 2000
@@ -152,7 +155,7 @@ class Fitting:
         columns = column_moments(raw, self.likelihood)
         if self.space is not None:
             columns = self.space.score_columns(columns)
-        self.likelihood.check_rows(columns)
+        self._check_rows(columns)
         axes = self._axes(raw, columns, n_components)
         d = n_components or self._n_components(axes)
         self._check_components(d)
@@ -228,10 +231,42 @@ class Fitting:
         noise = self.network.input_dropout > 0 and self.estimator.init == "random"
         return noise or self.corruption is not None or any(not isinstance(penalty, Anchor) for penalty in penalties)
 
+    def _check_rows(self, columns: Columns) -> None:
+        """Raise ValueError for values that the likelihood cannot score, or beyond what single precision bears."""
+        if max(-columns.low.min(), columns.high.max()) > LARGEST:
+            raise self.estimator._out_of_range(RawRows(self.estimator._validate(self.data["X"], reset=False)))
+        width = columns.high - columns.low
+        if 0 < width.max() < SMALLEST:
+            raise ValueError(
+                f"X varies by {float(width.max()):.3g} at most, in {self.estimator._column_name(int(width.argmax()))}; "
+                f"what varies by less than {SMALLEST:g} is lost. Scale the data (StandardScaler)."
+            )
+        self.likelihood.check_rows(columns)
+
     # Training --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _stray_cells_named(self) -> Iterator[None]:
+        """Where training diverges and a number lies far off all others of its column, say which."""
+        try:
+            yield
+        except FloatingPointError as error:
+            raw = RawRows(self.estimator._validate(self.data["X"], reset=False))
+            found = farthest_cell(raw)
+            if found.times < FAR:
+                raise
+            raise ValueError(
+                f"X holds {found.value:.3g} in {self.estimator._column_name(found.column)}, row {found.row}, "
+                f"{found.times:.0e} times as far from the column's median as others are. If it stands for a missing "
+                "value, make it NaN; else clip it."
+            ) from error
 
     def run(self) -> None:
         """Train on all rows, from the start or from a copy of the model, and hand the result over."""
+        with self._stray_cells_named():
+            self._run()
+
+    def _run(self) -> None:
         if self.raw.n_rows < TOO_FEW_ROWS:
             # Copies of a row would be in several folds; and a weight of two is a row given twice, to the last bit.
             self.raw = self.raw.merged()
@@ -247,7 +282,7 @@ class Fitting:
             if self._is_at_optimum(models[0]):
                 plan.n_epochs = 0
         else:
-            self.likelihood.check_rows(column_bounds(self.raw))
+            self._check_rows(column_bounds(self.raw))
             models = [self._continue(self.model)]
         with threads.for_work(self._step_flops(models[0]) * (len(models) if together else 1)):
             train, held = self._guard(models[0], plan, again)
@@ -307,6 +342,10 @@ class Fitting:
 
     def run_once(self) -> None:
         """Train for one pass over the rows, with the optimizer of the last call where there is one."""
+        with self._stray_cells_named():
+            self._run_once()
+
+    def _run_once(self) -> None:
         estimator, model = self.estimator, self.model
         context = estimator._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=estimator, **self.data)
@@ -316,7 +355,7 @@ class Fitting:
             (model,) = self._build_first(1)
             self.explained = self._explained(model)
         else:
-            self.likelihood.check_rows(column_bounds(self.raw))
+            self._check_rows(column_bounds(self.raw))
             history = self._earlier_history()
         if trainer is None or trainer.models[0] is not model or estimator._trainer_settings != self._settings():
             model = self._continue(model) if history.loss else model

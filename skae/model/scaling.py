@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from skae.model.likelihoods import Likelihood
 
 
+# What all classes bear: numbers up to the first, and columns of which at least one varies by the second.
+LARGEST, SMALLEST = 1e30, 1e-30
+
+
 class Columns(NamedTuple):
     """What is known of the columns before training; each a float64 tensor of shape (n_features,).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -77,6 +79,30 @@ def column_bounds(raw: RawRows) -> Columns:
         low = torch.minimum(low, torch.nan_to_num(x, nan=torch.inf).amin(0).to(low))
         high = torch.maximum(high, torch.nan_to_num(x, nan=-torch.inf).amax(0).to(high))
     return Columns(torch.zeros_like(low), torch.zeros_like(low), low, high)
+
+
+class FarCell(NamedTuple):
+    """A number of a table: its size, where it is, and how many times as far from the median as others of its column."""
+
+    value: float
+    row: int
+    column: int
+    times: float
+
+
+def farthest_cell(raw: RawRows) -> FarCell:
+    """The number that lies farthest from its column's median, in units of how far the others do."""
+    found, start = FarCell(0.0, 0, 0, 0.0), 0
+    for x, _ in raw.chunks():
+        distance = (x.double() - x.double().nanmedian(0).values).abs()
+        usual = torch.where(distance > 0, distance, torch.nan).nanmedian(0).values
+        times = torch.nan_to_num(distance / usual)
+        index = int(times.argmax())
+        row, column = divmod(index, x.shape[1])
+        if times[row, column] > found.times:
+            found = FarCell(float(x[row, column]), start + row, column, float(times[row, column]))
+        start += len(x)
+    return found
 
 
 def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator) -> PrincipalAxes:

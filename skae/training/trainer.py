@@ -110,6 +110,8 @@ class Trainer:
         self.histories = [History() for _ in models]
         self.epoch = 0
         self.progress: float | Tensor = 0.0
+        # What of the first term the sums of a line search leave out.
+        self.left_out = 0.0
         self._set_dropout(generator)
         if plan.optimizer.compile:
             for network in self._networks():
@@ -305,8 +307,13 @@ class Trainer:
                 self.generator.set_state(state)
                 player.clear_sums()
                 player.flat.gradient.zero_()
+                self.left_out = 0.0
                 for batch in rows.epoch(self.plan.batch_size):
-                    self._accumulate(player, 0, self._step_of(0, batch), rows.n_rows)
+                    step = self._step_of(0, batch)
+                    # A line search compares losses, which must not be lost beside a constant.
+                    constant = self.models[0].relative_loss(step)[1].detach()
+                    self.left_out += float(constant.sum() if step.weight is None else constant @ step.weight.double())
+                    self._accumulate(player, 0, step, rows.n_rows)
                 return sum(player.sums.values())[0] * player.loss_scales[0] / rows.n_rows
 
             assert isinstance(player.updates, Updates)
@@ -320,6 +327,7 @@ class Trainer:
         sums = [{name: total.double().cpu() for name, total in player.sums.items()} for player in self.players]
         if self.by_hand is not None and not sums[0]:
             sums = [self.by_hand.collect(n_rows, rows.is_masked)]
+        sums[0][next(iter(sums[0]))] += self.left_out
         full_names = [p.name + name for p, terms in zip(self.players, sums, strict=True) for name in terms]
         names = unique_names(full_names)
         for index, history in enumerate(self.histories):
