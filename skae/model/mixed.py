@@ -246,6 +246,11 @@ class Mixed(Likelihood):
         return self._by_part(lambda part, own, e: part.sample(e, own, generator), extras, eta)
 
     @property
+    def compares_columns(self) -> bool:  # type: ignore[override]
+        """Whether there are categories, whose columns share a softmax."""
+        return any(kind == "categorical" for kind, _ in self.groups)
+
+    @property
     def has_slope(self) -> bool:
         """Whether `slope` is defined."""
         return not any(kind == "student_t" for kind, _ in self.groups)
