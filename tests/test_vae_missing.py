@@ -435,12 +435,15 @@ BY_PRIOR = {
     "student_t": {"likelihood": "student_t"},
     "multinomial": {"likelihood": "multinomial"},
     "mixed": {"likelihood": Mixed([("gaussian", 2), ("student_t", 3)])},
+    "categories": {"likelihood": Mixed([("gaussian", 2), ("categorical", 3)])},
 }
 
 
 @pytest.mark.parametrize("options", BY_PRIOR.values(), ids=BY_PRIOR)
 def test_scores_of_rows_with_gaps_are_integrals_over_the_code(options):
     X = counts(120, 5).clip(0, 40)
+    if isinstance(options.get("likelihood"), Mixed) and options["likelihood"].compares_columns:
+        X[:, 2:] = np.eye(3)[X[:, 2:].argmax(1)]
     vae = VAE(1, hidden_layer_sizes=(8,), max_iter=20, **QUICK, **options).fit(X)
     rows = with_gaps(X[:25], 0.5)
     rows[3] = np.nan

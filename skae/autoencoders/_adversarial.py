@@ -34,9 +34,9 @@ class AdversarialAE(RowSampler, BaseAutoencoder):
         What the codes are to be like. A function takes a number of codes and a
         `numpy.random.Generator`, and returns an array of shape (n, n_components).
     weight : float, default=10.0
-        λ: 1 charges a nat as much as twice the variance of one entry of a row, as of all penalties. A
-        larger one holds the codes nearer to the prior; held-out errors were up to 1.3 times those of `AutoencoderTransformer`
-        on tables with 10.
+        λ: 1 charges a nat as much as twice the variance of one entry of a row. A larger one holds the
+        codes nearer to the prior; held-out errors were up to 1.3 times those of
+        `AutoencoderTransformer` on tables with 10.
     critic_layer_sizes : tuple of int, default=(128, 128)
         Hidden units of the critic.
     critic_steps : int, default=2

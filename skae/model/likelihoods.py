@@ -29,12 +29,13 @@ class Likelihood(BaseEstimator):
     ----------
     continuous : bool
         Whether it is a density.
-    compares_columns : bool
-        Whether what is said of an entry depends on `eta` in the other columns.
+    compares_columns, compares_entries : bool
+        Whether what is said of a column depends on `eta` in others, and in those of other entries of
+        the user's table.
     """
 
     continuous = True
-    compares_columns = False
+    compares_columns, compares_entries = False, False
 
     def check(self) -> None:
         """Raise ValueError for a parameter outside its range."""

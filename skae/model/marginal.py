@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,21 +52,37 @@ def shape_at(step: Step, code: Tensor) -> Shape:
     eta, there = step.decode(code[None])[0], step.decode(beside)
     logs = step.log_likelihood_of(there) + prior.log_prob(beside, step.model)
     moved = 0.5 * (there[:d] - there[d:])
+    by_likelihood = _by_columns if not step.model.likelihood.compares_columns else _by_directions
+    curvature = by_likelihood(step, eta, moved) / WIDTH**2
+    if step.model.posterior.has_normal_prior:
+        curvature = curvature + torch.eye(d, dtype=code.dtype, device=code.device)
+    else:
+        curvature = curvature + _second_differences(lambda z: prior.log_prob(z, step.model), code, moves) / WIDTH**2
+    return Shape(((logs[:d] - logs[d:]) / (2 * WIDTH)).T, curvature)
 
-    def linear(shift: Tensor, ahead: Tensor) -> Tensor:
-        """The joint density where the decoder is linear, for shifts of shape (n_codes, n_rows, ...)."""
-        return step.log_likelihood_of(eta + ahead) + prior.log_prob(code + shift, step.model)
 
-    curvature = torch.stack(
-        [
-            linear(moves[k] + moves, moved[k] + moved)
-            - linear(moves[k] - moves, moved[k] - moved)
-            - linear(moves - moves[k], moved - moved[k])
-            + linear(-moves[k] - moves, -moved[k] - moved)
-            for k in range(d)
-        ]
-    ) / (-4 * WIDTH**2)
-    return Shape(((logs[:d] - logs[d:]) / (2 * WIDTH)).T, curvature.permute(2, 0, 1))
+def _by_columns(step: Step, eta: Tensor, moved: Tensor) -> Tensor:
+    """Minus the second differences of the likelihood along `moved`, where each column has a curvature of its own."""
+    likelihood, target, extras = step.model.likelihood, step.target, step.model.extras
+    above, here, below = (likelihood.log_prob(eta + by, target, extras) for by in (WIDTH, 0.0, -WIDTH))
+    bent = (2 * here - above - below) / WIDTH**2 * step.observed
+    along = moved.transpose(0, 1)
+    return (along * bent[:, None]) @ along.mT
+
+
+def _by_directions(step: Step, eta: Tensor, moved: Tensor) -> Tensor:
+    """The same for every likelihood."""
+    return _second_differences(step.log_likelihood_of, eta, moved)
+
+
+def _second_differences(function: Callable[[Tensor], Tensor], at: Tensor, moves: Tensor) -> Tensor:
+    """Minus those of a function of rows, of shape (n_rows, n_moves, n_moves)."""
+    made = [
+        function(at + moves - move) + function(at - moves + move)
+        - function(at + moves + move) - function(at - moves - move)
+        for move in moves
+    ]  # fmt: skip
+    return 0.25 * torch.stack(made).permute(2, 0, 1)
 
 
 def inverse_root(curvature: Tensor) -> Tensor:

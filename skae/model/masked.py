@@ -53,7 +53,7 @@ class MaskedStep(Step):
 
         Where an entry is a share of the row, what is known of the others says how large it is: all count.
         """
-        if self.corrupted.changed is None or self.model.likelihood.compares_columns:
+        if self.corrupted.changed is None or self.model.likelihood.compares_entries:
             return self.observed
         changed = self.corrupted.changed.to(self.input.dtype)
         return changed if self.observed is None else changed * self.observed
@@ -108,7 +108,7 @@ class MaskedStep(Step):
     def log_density(self) -> Tensor:
         """log p of the hidden entries given the known ones, in the data's units, of shape (n_rows,)."""
         likelihood, hidden = self.model.likelihood, self.corrupted.changed
-        if likelihood.compares_columns and hidden is not None:
+        if likelihood.compares_entries and hidden is not None:
             eta = self.eta if self.observed is None else likelihood.of_observed(self.eta, self.observed)
             return (likelihood.log_prob(eta, self.target, self.model.extras) * hidden).sum(-1)
         made = self.log_likelihood

@@ -260,6 +260,11 @@ class Mixed(Likelihood):
         return self._by_part(of_part, extras, eta, other_eta, other)
 
     @property
+    def compares_columns(self) -> bool:  # type: ignore[override]
+        """Whether there are categories, whose columns share a softmax."""
+        return any(kind == "categorical" for kind, _ in self.groups)
+
+    @property
     def has_slope(self) -> bool:
         """Whether `slope` is defined."""
         return not any(kind == "student_t" for kind, _ in self.groups)

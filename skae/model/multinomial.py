@@ -50,7 +50,7 @@ class Multinomial(CountLikelihood):
     VAE(likelihood=Multinomial(), n_components=2)
     """
 
-    compares_columns = True
+    compares_columns, compares_entries = True, True
 
     def __init__(self, n_trials=1):
         self.n_trials = n_trials
