@@ -98,7 +98,8 @@ class RowSpace:
         p, r = self.basis.shape
         model.encoder.in_scale[:r] = (r / p) ** 0.5
         model.decoder.out_scale.copy_(model.decoder.out_scale.square().mean().sqrt())
-        at_scores = -float(model.likelihood.log_prob(*torch.zeros(2, 1), model.extras))
+        zero = torch.zeros(1)
+        at_scores = -float(model.likelihood.log_prob(zero, zero, model.extras))
         entry = at_scores + float(self.columns.spread.log())
         model.log_jacobian.fill_(at_scores - entry * p / r)
         model.log_jacobian_sum = at_scores * r - entry * p
