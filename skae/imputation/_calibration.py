@@ -12,12 +12,13 @@ from scipy.stats import norm
 from skae.imputation._categories import classes_of
 from skae.imputation._member import Member
 from skae.imputation._similar import WIDTHS, SimilarRows
+from skae.model.row_space import is_wide
 
 # Share of the observed entries of held-out rows that are hidden to be told.
 HIDDEN_SHARE = 0.2
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
-MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 10, 8
+MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
@@ -271,7 +272,9 @@ def _hide(Z: np.ndarray, group: np.ndarray, random_state) -> tuple[np.ndarray, n
 
 def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group: np.ndarray, random_state) -> Told:
     rows = rows[random_state.permutation(len(rows))[:most]]
-    rows = np.tile(rows, max(1, min(MAX_REPEATS, most // max(len(rows), 1))))
+    # Rows of many columns have enough entries to be told once.
+    repeats = 1 if is_wide(*Z.shape) else max(1, min(MAX_REPEATS, most // max(len(rows), 1)))
+    rows = np.tile(rows, repeats)
     gappy, hidden = _hide(Z[rows], group, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
     return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)

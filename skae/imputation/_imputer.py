@@ -22,6 +22,7 @@ from skae.imputation._table import Table, as_table, fill_table, is_frame, where_
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
+from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder
 from skae.training.optimizers import AdamW
 
@@ -35,8 +36,6 @@ FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
-# Columns a row beyond which it has no hidden units, and is not trained for more than an epoch.
-COLUMNS_A_ROW = 4
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -53,8 +52,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     autoencoder : estimator or None, default=None
         Any autoencoder of skae; it is cloned and fitted to rows with gaps, on standardised columns.
         None is `MaskedAE(early_stopping=False)`, which sees 256,000 rows in training (each of them
-        many times), up to a million of a large table; with more than 4 columns a row it has no
-        hidden units, and the linear guess, of factors that the columns share, tells nearly all. `VAE` fills by
+        many times), up to a million of a large table; with more than 4 columns a row (and 256) it
+        has no hidden units, and the linear guess, of factors that the columns share, tells nearly all. `VAE` fills by
         importance sampling [1]_. One that is not told what is missing (`AutoencoderTransformer`)
         gets its own answer back until it no longer changes.
     missingness : {"self_masking", "self_masking_known"}, Missingness or None, default=None
@@ -318,7 +317,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                 share = min(1.0, USUAL_COLUMNS / n_columns)
                 visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
             # Factors say what few rows of many columns tell: a network as wide would learn the rows by heart.
-            sizes = {"n_components": 1, "hidden_layer_sizes": ()} if n_columns > COLUMNS_A_ROW * n_rows else {}
+            sizes = {"n_components": 1, "hidden_layer_sizes": ()} if is_wide(n_rows, n_columns) else {}
             autoencoder = MaskedAE(
                 **sizes,
                 early_stopping=False,
