@@ -63,7 +63,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Any autoencoder of skae, or several, which are fitted one after the other and averaged.
         None is `DenoisingAE(64, hidden_layer_sizes=(256,), init="random",
         corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")` for as many
-        epochs as make 3000 optimizer steps of 256 rows (1000 where there are several members).
+        epochs as make 3000 optimizer steps of 256 rows (1000 where there are several members). With
+        more than 4 columns a row (and 256) it is a `DenoisingAE` of the same noise that starts at
+        PCA: so few rows span a plane, and what lies beyond it counts.
     novelty : bool, default=False
         Whether the training rows are all normal. If not, they are taken to be polluted: the rows
         that a robust covariance and small subsamples find suspicious are kept from the

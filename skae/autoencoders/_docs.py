@@ -15,7 +15,8 @@ n_components : int, float, "auto" or None, default="auto"
     features, whichever are fewer. It may be above the number of features.
 hidden_layer_sizes : tuple of int or "auto", default="auto"
     Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
-    makes both linear, as PCA's are. "auto" takes two layers, the first about twice as wide as X.
+    makes both linear, as PCA's are. "auto" takes two layers, the first about twice as wide as X, or
+    as the space that few rows of many columns span.
 activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
     Activation of the hidden units; "auto" is "gelu".
 network : Network part or None, default=None

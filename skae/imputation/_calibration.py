@@ -16,10 +16,11 @@ from skae.imputation._scale import ColumnScale
 from skae.imputation._similar import WIDTHS, SimilarRows
 from skae.imputation._spread import Spread
 from skae.imputation._tails import residual_quantiles
+from skae.model.row_space import is_wide
 
 # Rows, with repetitions, that a member is told at most (fewer of wide tables: so many numbers, all members together,
 # but some rows), and how often a row is repeated.
-MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 10, 8
+MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
 # Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
@@ -314,7 +315,9 @@ class Calibration:
 
 def _told(member: Member, Z: np.ndarray, rows: np.ndarray, most: int, group, rare, random_state) -> Told:
     rows = rows[random_state.permutation(len(rows))[:most]]
-    rows = np.tile(rows, max(1, min(MAX_REPEATS, most // max(len(rows), 1))))
+    # Rows of many columns have enough entries to be told once.
+    repeats = 1 if is_wide(*Z.shape) else max(1, min(MAX_REPEATS, most // max(len(rows), 1)))
+    rows = np.tile(rows, repeats)
     gappy, hidden = hide_entries(Z[rows], group, rare, random_state)
     guess, deviation, rebuilt = member.fill(gappy)
     return Told(rows, Z[rows], guess, deviation, np.where(hidden, rebuilt - guess, 0.0), hidden)

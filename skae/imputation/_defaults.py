@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from skae.autoencoders._masked import MaskedAE
 from skae.autoencoders._vae import VAE
+from skae.model.row_space import is_wide
 from skae.training.optimizers import AdamW
 
 # n_estimators="auto": members of few rows, each fitted without a fifth, and of this number of rows or more, each
@@ -17,8 +18,6 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 10_000
 # wide tables, whose rows teach more, and within bounds.
 FEW_VISITS, BATCH_SIZE = 256_000, 128
 VISITS_A_ROW, USUAL_COLUMNS, MANY_VISITS, LARGE_BATCH_SIZE = 100, 16, 1_000_000, 256
-# Columns a row beyond which it has no hidden units, and is not trained for more than an epoch.
-COLUMNS_A_ROW = 4
 # Its weight decay, and the rows from which on that is less, as they need no pull to the linear guess.
 WEIGHT_DECAY, ENOUGH_ROWS = 0.1, 2000
 
@@ -31,7 +30,7 @@ def default_autoencoder(n_rows: int, n_columns: int) -> MaskedAE:
         share = min(1.0, USUAL_COLUMNS / n_columns)
         visits = int(np.clip(VISITS_A_ROW * n_rows * share, FEW_VISITS, MANY_VISITS))
     # Factors say what few rows of many columns tell: a network as wide would learn the rows by heart.
-    sizes: dict = {"n_components": 1, "hidden_layer_sizes": ()} if n_columns > COLUMNS_A_ROW * n_rows else {}
+    sizes: dict = {"n_components": 1, "hidden_layer_sizes": ()} if is_wide(n_rows, n_columns) else {}
     return MaskedAE(
         **sizes,
         early_stopping=False,

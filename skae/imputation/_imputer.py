@@ -31,6 +31,7 @@ from skae.imputation._table import Table, as_table, fill_table, is_frame, where_
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
+from skae.model.row_space import is_wide
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 
@@ -52,7 +53,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     autoencoder : estimator or None, default=None
         Any autoencoder of skae; it is cloned and fitted to rows with gaps, on standardised columns.
         None is `MaskedAE(early_stopping=False)`, which sees 256,000 rows in training (each of them
-        many times), up to a million of a large table. `VAE` fills by
+        many times), up to a million of a large table; with more than 4 columns a row (and 256) it
+        has no hidden units, and the linear guess, of factors that the columns share, tells nearly all. `VAE` fills by
         importance sampling [1]_. One that is not told what is missing (`AutoencoderTransformer`)
         gets its own answer back until it no longer changes.
     missingness : {"self_masking", "self_masking_known"}, Missingness or None, default=None

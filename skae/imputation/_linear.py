@@ -99,12 +99,15 @@ def drawn_guess(guesses: Sequence[LinearGuess], weights: np.ndarray, n_rows: flo
     random_state : RandomState
     """
     unit = torch.stack([guess.normal.variance for guess in guesses]).mean(0).sqrt()
-    scaled: list = [guess.normal.scaled(1 / unit) for guess in guesses]
-    dense = isinstance(scaled[0], Normal)
+    scaled = [guess.normal.scaled(1 / unit) for guess in guesses]
+    normals = [normal for normal in scaled if isinstance(normal, Normal)]
+    factors = [normal for normal in scaled if isinstance(normal, Factors)]
+    drawn: Normal | Factors
     if len(guesses) == 1:
-        drawn = (_drawn_normal if dense else _drawn_factors)(scaled[0], max(n_rows, 1.0), random_state)
+        options = (max(n_rows, 1.0), random_state)
+        drawn = _drawn_normal(normals[0], *options) if normals else _drawn_factors(factors[0], *options)
     else:
-        drawn = (_moved_normal if dense else _moved_factors)(scaled, weights)
+        drawn = _moved_normal(normals, weights) if normals else _moved_factors(factors, weights)
     return LinearGuess(drawn.scaled(unit))
 
 

@@ -17,7 +17,7 @@ LEAST_SHARE = 1e-4
 # columns' shared variance hardly changes.
 MAX_PRODUCTS, FEW_STEPS, MAX_STEPS, TOLERANCE = 1e10, 5, 50, 5e-3
 # Numbers of the columns' matrices that are held at once.
-BLOCK_ELEMENTS = 2**20
+BLOCK_ELEMENTS = 2**17
 
 
 class Factors(NamedTuple):
