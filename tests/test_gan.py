@@ -27,6 +27,31 @@ def test_means_and_covariances_of_a_table(loss):
     assert np.abs(np.cov(drawn.T) - np.cov(X.T)).max() < 0.4 * spread**2
 
 
+@pytest.mark.parametrize("loss", ["non_saturating", "minimax"])
+def test_means_and_covariances_with_smooth_labels_and_noise(loss):
+    X = real(1000, 4)
+    gan = GAN(4, loss=loss, hidden_layer_sizes=(32, 32), critic_steps=2, max_iter=60, random_state=0)
+    drawn = gan.set_params(label_smoothing=0.1, instance_noise=0.5).fit(X).sample(4000, random_state=0)
+    spread = np.sqrt(X.var(0).mean())
+    assert np.abs(drawn.mean(0) - X.mean(0)).max() < 0.2 * spread
+    assert np.abs(drawn.std(0) - X.std(0)).max() < 0.2 * spread
+
+
+def test_instance_noise_is_in_units_of_the_rows_and_falls_to_zero():
+    model = GAN(2, instance_noise=0.5, **SMALL).fit(real(80, 4)).model_
+    rows = torch.randn(20000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    observed = torch.ones_like(rows)
+    observed[:, 0] = 0
+    rows = rows * observed
+    spread = float(rows.var(0).mean().sqrt())
+    for progress in (0.0, 0.4, 1.0):
+        step = model.step(rows, rows, observed, generator=torch.Generator().manual_seed(1), progress=progress)
+        noise = step._noisy(rows) - rows
+        assert (noise[:, 0] == 0).all()
+        expected = torch.full((3,), 0.5 * (1 - progress) * spread)
+        torch.testing.assert_close(noise[:, 1:].std(0), expected, rtol=0.03, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_eight_modes_on_a_ring():
     """Every mode gets draws; the benchmark `generative` has narrow modes and counts draws of high quality."""
@@ -184,6 +209,9 @@ def test_an_interrupt_keeps_the_model_so_far(after, monkeypatch):
         ({"loss": "hinge"}, "The 'loss' parameter of GAN must be"),
         ({"critic_steps": 0}, "The 'critic_steps' parameter of GAN must be"),
         ({"gradient_penalty": -1.0}, "The 'gradient_penalty' parameter of GAN must be"),
+        ({"label_smoothing": 0.5}, "The 'label_smoothing' parameter of GAN must be"),
+        ({"label_smoothing": 0.1}, "loss='wasserstein' has no labels"),
+        ({"instance_noise": -1.0}, "The 'instance_noise' parameter of GAN must be"),
         ({"prior": "mixture", "n_components": 1}, "MixturePrior lies in a plane, but n_components=1"),
         ({"prior": "vamp"}, "VampPrior is learnt as the prior of a VAE"),
     ],

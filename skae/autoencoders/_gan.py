@@ -45,6 +45,13 @@ class GAN(RowSampler):
         λ of λ·(‖∇D(x̂)‖ − 1)² between real and made rows for "wasserstein" [2]_, of λ/2·‖∇D(x)‖² at
         real ones otherwise [3]_. "auto" is 0.1·√p for p columns, and 0: the first loss is a distance
         of rows, beside which a λ of 10 leaves the means of narrow tables unlearnt.
+    label_smoothing : float, default=0.0
+        α in [0, 0.5): the critic's label of a real row is 1 − α, so that it does not become too sure
+        of few rows [5]_. For "non_saturating" and "minimax".
+    instance_noise : float, default=0.0
+        Standard deviation of noise that the critic sees on real rows and made ones, in units of the
+        columns' root-mean-square standard deviation [6]_. It falls to zero over `max_iter` epochs;
+        `partial_fit`, which has no last epoch, is without.
     {max_iter ... batch_size}
     learning_rate : float or "auto", default="auto"
         First learning rate of the generator; the critic's is four times as high [4]_. "auto" is a
@@ -83,6 +90,9 @@ class GAN(RowSampler):
        ICML 2018.
     .. [4] Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash
        equilibrium", NIPS 2017.
+    .. [5] Salimans et al., "Improved techniques for training GANs", NIPS 2016, section 3.4.
+    .. [6] Arjovsky and Bottou, "Towards principled methods for training generative adversarial
+       networks", ICLR 2017, section 3.
 
     Examples
     --------
@@ -98,6 +108,8 @@ class GAN(RowSampler):
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
         "critic_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "label_smoothing": [Interval(Real, 0, 0.5, closed="left")],
+        "instance_noise": [Interval(Real, 0, None, closed="left")],
         "gradient_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
@@ -115,6 +127,8 @@ class GAN(RowSampler):
         prior="normal",
         critic_steps="auto",
         gradient_penalty="auto",
+        label_smoothing=0.0,
+        instance_noise=0.0,
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -139,8 +153,9 @@ class GAN(RowSampler):
             columns,
             n_components,
             prior=fixed_prior(self.prior, n_components),
-            loss=AdversarialLoss(self.loss, self.gradient_penalty),
+            loss=AdversarialLoss(self.loss, self.gradient_penalty, self.label_smoothing),
             critic_steps=steps,
+            instance_noise=float(self.instance_noise),
         )
 
     def _draw(self, model, n_samples, generator):

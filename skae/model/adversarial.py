@@ -40,6 +40,9 @@ class AdversarialLoss:
         λ of λ·(‖∇D(x̂)‖ − 1)² between the two for "wasserstein" [2]_, and of λ/2·‖∇D(x)‖² at what is
         real for the others [3]_. "auto" is 0.1·√p for p columns, since the loss is a distance of
         rows, and 0.
+    label_smoothing : float
+        α: what is real has the label 1 − α, so that the critic's best logit is bounded above, by
+        log (1 − α)/α where nothing else is [4]_. Not for "wasserstein", which has no labels.
 
     References
     ----------
@@ -47,13 +50,21 @@ class AdversarialLoss:
     .. [2] Gulrajani et al., "Improved training of Wasserstein GANs", NIPS 2017, equation 3.
     .. [3] Mescheder, Geiger and Nowozin, "Which training methods for GANs do actually converge?",
        ICML 2018, equation 9.
+    .. [4] Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen, "Improved techniques for training
+       GANs", NIPS 2016, section 3.4.
     """
 
-    def __init__(self, kind: str, gradient_penalty: float | str = "auto"):
+    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0):
         if kind not in LOSSES:
             raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
+        if label_smoothing and kind == "wasserstein":
+            raise ValueError(
+                f"label_smoothing={label_smoothing!r}: loss='wasserstein' has no labels; use 'non_saturating' or "
+                "'minimax'."
+            )
         self.kind = kind
         self.gradient_penalty = gradient_penalty
+        self.label_smoothing = label_smoothing
 
     def strength(self, n_features: int) -> float:
         """λ for rows of so many columns."""
@@ -75,6 +86,9 @@ class AdversarialLoss:
             terms = {"loss": on_made - on_real}
         else:
             terms = {"loss": softplus(-on_real) + softplus(on_made)}
+            if self.label_smoothing:
+                # (1 − α) softplus(−D) + α softplus(D)
+                terms["loss"] = terms["loss"] + self.label_smoothing * on_real
         strength = self.strength(real.shape[1])
         if strength > 0:
             terms["gradient_penalty"] = strength * self._gradient_penalty(critic, real, made, generator)
@@ -162,6 +176,9 @@ class GenerativeAdversary(Model):
     prior : Prior
     loss : AdversarialLoss
     critic_steps : int
+    instance_noise : float
+        First standard deviation of the noise that the critic's rows get, in units of the rows' own; it
+        falls to zero over the training.
     """
 
     def __init__(
@@ -174,10 +191,12 @@ class GenerativeAdversary(Model):
         prior: Prior,
         loss: AdversarialLoss,
         critic_steps: int,
+        instance_noise: float = 0.0,
     ):
         super().__init__()
         self._remember(locals())
         self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
+        self.instance_noise = instance_noise
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
         self.critic = network.encoder(self.n_features, 1)
@@ -256,10 +275,19 @@ class AdversarialStep:
     @cached_property
     def terms(self) -> dict[str, Tensor]:
         """What the generator minimises."""
-        return {"generator_loss": self.model.loss.opponent(self.model.critic, self.made)}
+        return {"generator_loss": self.model.loss.opponent(self.model.critic, self._noisy(self.made))}
 
     @property
     def critic_terms(self) -> dict[str, Tensor]:
         """What the critic minimises."""
         assert self.generator is not None
-        return self.model.loss.critic(self.model.critic, self.input, self.made.detach(), self.generator)
+        real, made = self._noisy(self.input), self._noisy(self.made.detach())
+        return self.model.loss.critic(self.model.critic, real, made, self.generator)
+
+    def _noisy(self, rows: Tensor) -> Tensor:
+        """Rows with the noise of this share of the training; unobserved entries stay zero."""
+        if not self.model.instance_noise:
+            return rows
+        noise = torch.randn(rows.shape, generator=self.generator, device=rows.device, dtype=rows.dtype)
+        size = self.input.var(0, correction=0).mean().sqrt() * (self.model.instance_noise * (1 - self.progress))
+        return rows + size * (noise if self.observed is None else noise * self.observed)
