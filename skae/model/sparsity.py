@@ -122,7 +122,7 @@ class ActivationPenalty(Penalty):
         return self._targets(1)[-1]
 
     def _targets(self, n_layers: int) -> list[float]:
-        return [self.target] * n_layers if isinstance(self.target, Real) else list(self.target)
+        return [float(self.target)] * n_layers if isinstance(self.target, Real) else list(self.target)
 
     def of(self, activations: Tensor, step: Step, target: float) -> Tensor:
         """The penalty of one layer's activations, of shape (n_rows,)."""
