@@ -55,6 +55,23 @@ def test_a_critics_loss_is_cross_entropy(critic, kind):
     torch.testing.assert_close(terms["loss"], -log_prob(x, 1.0) - log_prob(made, 0.0))
 
 
+@pytest.mark.parametrize("kind", ["non_saturating", "minimax"])
+def test_smooth_labels_are_cross_entropy_with_them(critic, kind):
+    """And the best logit of real rows alone is log (1 − α)/α."""
+    x, made = rows()
+    found = AdversarialLoss(kind, label_smoothing=0.1).critic(critic, x, made, generator())["loss"]
+
+    def cross_entropy(rows, label):
+        labels = torch.full((9,), label, dtype=torch.float64)
+        return binary_cross_entropy_with_logits(critic(rows)[:, 0], labels, reduction="none")
+
+    expected = cross_entropy(x, 0.9) + cross_entropy(made, 0.0)
+    torch.testing.assert_close(found, expected)
+    logit = torch.linspace(-6, 6, 1201)[:, None]
+    alone = AdversarialLoss(kind, label_smoothing=0.1).critic(lambda x: x, logit, torch.zeros_like(logit), generator())
+    assert float(logit[alone["loss"].argmin(), 0]) == pytest.approx(np.log(9), abs=0.02)
+
+
 def test_what_the_opponent_minimises(critic):
     _, made = rows()
     logit = critic(made)[:, 0]

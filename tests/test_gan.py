@@ -27,6 +27,94 @@ def test_means_and_covariances_of_a_table(loss):
     assert np.abs(np.cov(drawn.T) - np.cov(X.T)).max() < 0.4 * spread**2
 
 
+@pytest.mark.parametrize("loss", ["non_saturating", "minimax"])
+def test_means_and_covariances_with_smooth_labels_and_noise(loss):
+    X = real(1000, 4)
+    gan = GAN(4, loss=loss, hidden_layer_sizes=(32, 32), critic_steps=2, max_iter=60, random_state=0)
+    drawn = gan.set_params(label_smoothing=0.1, instance_noise=0.5).fit(X).sample(4000, random_state=0)
+    spread = np.sqrt(X.var(0).mean())
+    assert np.abs(drawn.mean(0) - X.mean(0)).max() < 0.2 * spread
+    assert np.abs(drawn.std(0) - X.std(0)).max() < 0.2 * spread
+
+
+def test_instance_noise_is_in_units_of_the_rows_and_falls_to_zero():
+    model = GAN(2, instance_noise=0.5, **SMALL).fit(real(80, 4)).model_
+    rows = torch.randn(20000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    observed = torch.ones_like(rows)
+    observed[:, 0] = 0
+    rows = rows * observed
+    spread = float(rows.var(0).mean().sqrt())
+    for progress in (0.0, 0.4, 1.0):
+        step = model.step(rows, rows, observed, generator=torch.Generator().manual_seed(1), progress=progress)
+        noise = step._noisy(rows) - rows
+        assert (noise[:, 0] == 0).all()
+        expected = torch.full((3,), 0.5 * (1 - progress) * spread)
+        torch.testing.assert_close(noise[:, 1:].std(0), expected, rtol=0.03, atol=1e-6)
+
+
+def three_classes(n, seed=0):
+    """Rows around three centres, and which, as strings."""
+    rng = np.random.default_rng(seed)
+    index = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    centres = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    return centres[index] + 0.3 * rng.standard_normal((n, 2)), np.array(["a", "b", "c"])[index], centres
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "non_saturating"])
+def test_classes_are_drawn_as_asked(loss):
+    X, y, centres = three_classes(1000)
+    gan = GAN(2, conditional=True, loss=loss, hidden_layer_sizes=(32, 32), critic_steps=2, max_iter=60, random_state=0)
+    gan.fit(X, y)
+    assert list(gan.classes_) == ["a", "b", "c"]
+    np.testing.assert_allclose(gan.class_prior_, [np.mean(y == each) for each in "abc"])
+    for label, centre in zip("abc", centres, strict=True):
+        assert np.abs(gan.sample(500, y=label, random_state=0).mean(0) - centre).max() < 0.5
+    order = np.array(["c", "a"] * 200)
+    drawn = gan.sample(400, y=order, random_state=0)
+    near = np.linalg.norm(drawn[:, None] - centres, axis=2).argmin(1)
+    assert (np.array(list("abc"))[near] == order).mean() > 0.95
+    # Without a class, by the shares of the classes.
+    near = np.linalg.norm(gan.sample(2000, random_state=0)[:, None] - centres, axis=2).argmin(1)
+    np.testing.assert_allclose(np.bincount(near, minlength=3) / 2000, gan.class_prior_, atol=0.05)
+    again = pickle.loads(pickle.dumps(gan))
+    np.testing.assert_array_equal(again.sample(5, y="b", random_state=0), gan.sample(5, y="b", random_state=0))
+
+
+def test_the_score_of_a_row_is_the_mean_over_classes():
+    X, y, _ = three_classes(90)
+    gan = GAN(2, conditional=True, **SMALL).fit(X, y)
+    model, rows = gan.model_, gan.model_.scaling.input(torch.tensor(X, dtype=torch.float32))[0]
+    with torch.no_grad():
+        logits = [model.critic(torch.cat([rows, row.expand(90, -1)], 1))[:, 0] for row in torch.eye(3)]
+    expected = np.tensordot(gan.class_prior_, np.array([each.numpy() for each in logits]), 1)
+    np.testing.assert_allclose(gan.score_samples(X.astype(np.float32)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_y_is_not_used_unless_it_is_asked_for():
+    X, y, _ = three_classes(90)
+    assert_same_state(GAN(2, **SMALL).fit(X), GAN(2, **SMALL).fit(X, y))
+    with pytest.raises(ValueError, match="use conditional=True"):
+        GAN(2, **SMALL).fit(X, y).sample(3, y="a")
+
+
+def test_classes_that_are_missing_or_unknown():
+    X, y, _ = three_classes(90)
+    gan = GAN(2, conditional=True, **SMALL)
+    with pytest.raises(ValueError, match="conditional=True needs the classes of the rows"):
+        gan.fit(X)
+    gan.fit(X, y)
+    with pytest.raises(ValueError, match="classes that fit has not seen"):
+        gan.sample(3, y="d")
+    with pytest.raises(ValueError, match="classes that fit has not seen"):
+        gan.partial_fit(X, np.full(90, "d"))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        gan.fit(X, y[:-1])
+    # In pieces, with rows of no weight, and few rows that are merged.
+    pieces = clone(gan).partial_fit(X, y, sample_weight=(np.arange(90) > 20).astype(float)).partial_fit(X[:30], y[:30])
+    assert pieces.sample(3, y="a").shape == (3, 2)
+    assert clone(gan).fit(X[:20].repeat(2, 0), y[:20].repeat(2)).sample(4).shape == (4, 2)
+
+
 @pytest.mark.slow
 def test_eight_modes_on_a_ring():
     """Every mode gets draws; the benchmark `generative` has narrow modes and counts draws of high quality."""
@@ -184,6 +272,9 @@ def test_an_interrupt_keeps_the_model_so_far(after, monkeypatch):
         ({"loss": "hinge"}, "The 'loss' parameter of GAN must be"),
         ({"critic_steps": 0}, "The 'critic_steps' parameter of GAN must be"),
         ({"gradient_penalty": -1.0}, "The 'gradient_penalty' parameter of GAN must be"),
+        ({"label_smoothing": 0.5}, "The 'label_smoothing' parameter of GAN must be"),
+        ({"label_smoothing": 0.1}, "loss='wasserstein' has no labels"),
+        ({"instance_noise": -1.0}, "The 'instance_noise' parameter of GAN must be"),
         ({"prior": "mixture", "n_components": 1}, "MixturePrior lies in a plane, but n_components=1"),
         ({"prior": "vamp"}, "VampPrior is learnt as the prior of a VAE"),
     ],

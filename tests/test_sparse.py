@@ -133,6 +133,54 @@ def test_hidden_activations_are_what_the_code_is_made_of(init):
     torch.testing.assert_close(made, step.code)
 
 
+def test_a_target_of_each_layer_and_the_mean_of_a_row():
+    step = _step(_model(Point("logistic")))
+    hidden = torch.sigmoid(step.model.encoder.layers[0](step.seen))
+    unit = P / step.loss_scale
+    for kind, cost in TARGETED.items():
+        by_layer = ActivationPenalty(kind, target=(0.1, 0.4), layers="all")(step)
+        expected = cost(0.1, hidden.mean(0)).sum() + cost(0.4, step.code.mean(0)).sum()
+        torch.testing.assert_close(by_layer, (unit * expected).expand(7))
+        of_rows = ActivationPenalty(kind, target=0.1, mean_over="units")(step)
+        torch.testing.assert_close(of_rows, unit * step.code.shape[1] * cost(0.1, step.code.mean(1)))
+
+
+def test_rows_have_few_active_units():
+    """Each row's mean over the units is near the target; a target of units leaves rows to differ more."""
+    X = load_digits().data[:300]
+    options = {"hidden_layer_sizes": (), "max_iter": 30, **FREE}
+    means = {}
+    for over in ("rows", "units"):
+        part = ActivationPenalty("kl", 1.0, target=0.2, mean_over=over)
+        means[over] = SparseAE(50, penalty=part, **options).fit(X).transform(X).mean(1)
+    assert means["units"].mean() == pytest.approx(0.2, abs=0.04)
+    assert means["units"].std() < 0.7 * means["rows"].std()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"mean_over": "columns"}, "use 'rows' or 'units'"),
+        ({"target": (0.1, 0.2)}, "must hold one number for each layer, 1 in all"),
+        ({"target": (0.1, 1.2), "layers": "all"}, "must be in"),
+    ],
+    ids=str,
+)
+def test_options_of_the_part_are_checked(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        SparseAE(2, penalty=ActivationPenalty(**parameters), activation="logistic", hidden_layer_sizes=(4,)).fit(
+            real(60, P)
+        )
+
+
+def test_a_part_is_what_its_name_is():
+    X = real(100, P)
+    by_name = SparseAE(4, penalty="kl", weight=0.2, target_activation=0.1, max_iter=3, **FREE).fit(X)
+    part = ActivationPenalty("kl", 0.2, target=0.1)
+    by_part = SparseAE(4, penalty=part, max_iter=3, **FREE).fit(X)
+    assert by_part.loss_curve_ == by_name.loss_curve_ and by_part.dead_units_ == by_name.dead_units_
+
+
 def test_kl_brings_the_mean_activation_to_its_target():
     X = load_digits().data
     train, test = X[:1300], X[1300:]

@@ -171,8 +171,8 @@ class ConvAE(BaseAutoencoder):
             self.row_shape_ = shape
         return checked
 
-    def _raw_rows(self, X, sample_weight, *, reset: bool):
-        raw = super()._raw_rows(X, sample_weight, reset=reset)
+    def _raw_rows(self, X, sample_weight, *, reset: bool, y=None):
+        raw = super()._raw_rows(X, sample_weight, reset=reset, y=y)
         self.image_shape_ = self._image_shape(self.row_shape_)
         return raw
 

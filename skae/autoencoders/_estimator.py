@@ -206,14 +206,18 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     # Fitting ---------------------------------------------------------------------------------
 
-    def _raw_rows(self, X, sample_weight, *, reset: bool) -> RawRows:
+    def _targets(self, X, y, *, reset: bool) -> np.ndarray | None:
+        """What training is told beside checked rows, of shape (n_rows, n_targets); None where that is nothing."""
+        return None
+
+    def _raw_rows(self, X, sample_weight, *, reset: bool, y=None) -> RawRows:
         X = self._validate(X, reset=reset)
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
-        raw = RawRows(X, weight)
+        raw = RawRows(X, weight, self._targets(X, y, reset=reset))
         return raw if weight is None or weight.all() else raw.subset(np.flatnonzero(weight))
 
     def _validate(self, X, *, reset: bool):
@@ -435,7 +439,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         """
         with all_or_nothing(self):
             again = self.warm_start and hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=not again)
+            raw = self._raw_rows(X, sample_weight, reset=not again, y=y)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
         return self
 
@@ -464,7 +468,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         """
         with all_or_nothing(self):
             first = not hasattr(self, "model_")
-            raw = self._raw_rows(X, sample_weight, reset=first)
+            raw = self._raw_rows(X, sample_weight, reset=first, y=y)
             Fitting(self, raw, X, y, None if first else self.model_).run_once()
         return self
 

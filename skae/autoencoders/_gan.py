@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from numbers import Integral, Real
 
+import numpy as np
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from skae.autoencoders._estimator import RowSampler
+from skae.autoencoders._estimator import UnsupervisedEstimator
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
 
 
-class GAN(RowSampler):
+class GAN(UnsupervisedEstimator):
     r"""Generative adversarial network: rows from a generator that a critic cannot tell from real ones.
 
     .. math:: \min_G \max_D E_x \log \sigma(D(x)) + E_z \log(1 - \sigma(D(G(z))))
@@ -45,6 +48,16 @@ class GAN(RowSampler):
         λ of λ·(‖∇D(x̂)‖ − 1)² between real and made rows for "wasserstein" [2]_, of λ/2·‖∇D(x)‖² at
         real ones otherwise [3]_. "auto" is 0.1·√p for p columns, and 0: the first loss is a distance
         of rows, beside which a λ of 10 leaves the means of narrow tables unlearnt.
+    label_smoothing : float, default=0.0
+        α in [0, 0.5): the critic's label of a real row is 1 − α, so that it does not become too sure
+        of few rows [5]_. For "non_saturating" and "minimax".
+    instance_noise : float, default=0.0
+        Standard deviation of noise that the critic sees on real rows and made ones, in units of the
+        columns' root-mean-square standard deviation [6]_. It falls to zero over `max_iter` epochs;
+        `partial_fit`, which has no last epoch, is without.
+    conditional : bool, default=False
+        Whether generator and critic receive the class of each row, the `y` of `fit`, so that `sample`
+        can draw rows of a class [7]_. Otherwise `y` is not used.
     {max_iter ... batch_size}
     learning_rate : float or "auto", default="auto"
         First learning rate of the generator; the critic's is four times as high [4]_. "auto" is a
@@ -69,6 +82,10 @@ class GAN(RowSampler):
     validation_loss_curve_, validation_epochs_ : list
         Empty: no rows are held out.
     {n_features_in_ ... table_encoder_}
+    classes_ : ndarray of shape (n_classes,)
+        The classes, if `conditional`.
+    class_prior_ : ndarray of shape (n_classes,)
+        Their shares in `fit`, or in the first call of `partial_fit`, if `conditional`.
 
     See Also
     --------
@@ -83,6 +100,10 @@ class GAN(RowSampler):
        ICML 2018.
     .. [4] Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash
        equilibrium", NIPS 2017.
+    .. [5] Salimans et al., "Improved techniques for training GANs", NIPS 2016, section 3.4.
+    .. [6] Arjovsky and Bottou, "Towards principled methods for training generative adversarial
+       networks", ICLR 2017, section 3.
+    .. [7] Mirza and Osindero, "Conditional generative adversarial nets", 2014.
 
     Examples
     --------
@@ -98,6 +119,9 @@ class GAN(RowSampler):
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
         "critic_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "label_smoothing": [Interval(Real, 0, 0.5, closed="left")],
+        "instance_noise": [Interval(Real, 0, None, closed="left")],
+        "conditional": ["boolean"],
         "gradient_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
@@ -117,6 +141,9 @@ class GAN(RowSampler):
         prior="normal",
         critic_steps="auto",
         gradient_penalty="auto",
+        label_smoothing=0.0,
+        instance_noise=0.0,
+        conditional=False,
         max_iter="auto",
         batch_size="auto",
         learning_rate="auto",
@@ -146,12 +173,67 @@ class GAN(RowSampler):
             columns,
             n_components,
             prior=fixed_prior(self.prior, n_components),
-            loss=AdversarialLoss(self.loss, self.gradient_penalty),
+            loss=AdversarialLoss(self.loss, self.gradient_penalty, self.label_smoothing),
             critic_steps=steps,
+            instance_noise=float(self.instance_noise),
+            n_classes=len(self.classes_) if self.conditional else 0,
         )
 
-    def _draw(self, model, n_samples, generator):
-        return model.draw(n_samples, generator)
+    def _targets(self, X, y, *, reset):
+        if not self.conditional:
+            return None
+        if y is None:
+            raise ValueError("conditional=True needs the classes of the rows: pass y to fit.")
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
+        if reset:
+            self.classes_, counts = np.unique(y, return_counts=True)
+            self.class_prior_ = counts / counts.sum()
+        return self._one_hot(y)
+
+    def _one_hot(self, y) -> np.ndarray:
+        """Columns of zeros and a one for classes, of shape (n_rows, n_classes)."""
+        if not hasattr(self, "classes_"):
+            raise ValueError("y is the class of rows, which this GAN was not fitted to: use conditional=True.")
+        y = np.asarray(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y has classes that fit has not seen: {list(unknown)}.")
+        return (y[:, None] == self.classes_).astype(np.float32)
+
+    def sample(self, n_samples=1, *, y=None, random_state=None):
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        y : label or array-like of shape (n_samples,), default=None
+            Class of all rows, or of each, if `conditional`; None draws classes by their shares in `fit`.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Expected rows in the units of the training data; with likelihood="mixed" a table like
+            that of fit.
+        """
+        check_is_fitted(self)
+        if y is not None:
+            y = self._one_hot(np.broadcast_to(np.asarray(y), (n_samples,)))
+
+        def draw(model, generator):
+            if not model.n_classes:
+                return model.draw(n_samples, generator)
+            device = model.reference.device
+            if y is not None:
+                return model.draw(n_samples, generator, torch.from_numpy(y).to(device))
+            shares = torch.tensor(self.class_prior_, device=device)
+            index = torch.multinomial(shares, n_samples, replacement=True, generator=generator)
+            return model.draw(n_samples, generator, torch.eye(model.n_classes, device=device)[index])
+
+        return self._drawn(draw, random_state)
 
     def score_samples(self, X):
         """The critic's output for each row; higher is more like the training rows than like the generator's.
@@ -165,6 +247,21 @@ class GAN(RowSampler):
         -------
         ndarray of shape (n_samples,), float64
             Not a density: a critic that can no longer tell the two apart gives all rows about the
-            same.
+            same. If `conditional`, the mean over the classes by their shares.
         """
-        return self._scores(X, lambda model, step: model.critic(step.input)[:, 0])
+
+        def score(model, step):
+            rows = step.input
+            if not model.n_classes:
+                return model.critic(rows)[:, 0]
+            classes = torch.eye(model.n_classes, device=rows.device, dtype=rows.dtype)
+            parts = zip(classes, self.class_prior_, strict=True)
+            return sum(share * model.critic_of(each.expand(len(rows), -1))(rows)[:, 0] for each, share in parts)
+
+        return self._scores(X, score)
+
+    def __sklearn_tags__(self):
+        """Classes, if conditional."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.conditional
+        return tags

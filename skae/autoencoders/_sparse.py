@@ -35,12 +35,13 @@ class SparseAE(BaseAutoencoder):
         as PCA's, with linear units: "l1" and "l2" go on from there, and so do "top_k" and
         "batch_top_k" while k falls from all units. Logistic units cannot start there.
     {n_init}
-    penalty : {"top_k", "batch_top_k", "l1", "l2", "kl", "absolute", "squared"}, default="top_k"
+    penalty : str or ActivationPenalty, default="top_k"
         "top_k" keeps the k largest units of each row, "batch_top_k" the n·k largest of a batch of n
         rows while training [3]_; their units are linear. "l1", Σ|hⱼ|, has rectified units, with
         exact zeros, and "l2", Σhⱼ², linear ones. "kl", Σ KL(ρ‖ρ̂ⱼ) [1]_, "absolute", Σ|ρ − ρ̂ⱼ|,
         and "squared", Σ(ρ − ρ̂ⱼ)², have logistic units whose mean activation ρ̂ over the batch is
-        brought to ρ.
+        brought to ρ. An `ActivationPenalty` has more options, such as one ρ a layer, and what a row's
+        mean over the units is brought to; `weight`, `target_activation` and `layers` are then its own.
     weight : float, default=0.01
         λ, in units of a row's variance: neither the data's units nor the number of columns change
         what it does. Not used by "top_k" and "batch_top_k". A linear or rectified code can lower
@@ -95,7 +96,7 @@ class SparseAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "penalty": [StrOptions({*TOP_K, *NORMS, *TARGETED})],
+        "penalty": [StrOptions({*TOP_K, *NORMS, *TARGETED}), ActivationPenalty],
         "weight": [Interval(Real, 0, None, closed="left")],
         "target_activation": [Interval(Real, 0, 1, closed="neither")],
         "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -137,10 +138,19 @@ class SparseAE(BaseAutoencoder):
     ):
         self._set_parameters(locals())
 
-    def _posterior(self):
-        if self.init == "pca" and self.penalty in TARGETED:
-            raise ValueError(f"penalty={self.penalty!r} has logistic units, not PCA's: use init='random'.")
+    def _part(self):
+        """The penalty as a part; None for the k largest."""
+        if not isinstance(self.penalty, str):
+            return self.penalty
         if self.penalty in TOP_K:
+            return None
+        return ActivationPenalty(self.penalty, self.weight, target=self.target_activation, layers=self.layers)
+
+    def _posterior(self):
+        part = self._part()
+        if self.init == "pca" and part is not None and part.kind in TARGETED:
+            raise ValueError(f"penalty={self.penalty!r} has logistic units, not PCA's: use init='random'.")
+        if part is None:
             if self.revive is not None and as_optimizer(self.optimizer, near_pca=False).full_batch:
                 raise ValueError("revive changes weights between batches, which L-BFGS has none of: use 'adamw'.")
             return TopK(
@@ -151,17 +161,18 @@ class SparseAE(BaseAutoencoder):
                 revive=self.revive,
                 magnitude=self.magnitude,
             )
-        if self.penalty in TARGETED:
-            return Point("logistic", start=self.target_activation)
-        return Point("relu" if self.penalty == "l1" and self.init == "random" else "identity")
+        if part.kind in TARGETED:
+            return Point("logistic", start=part.code_target)
+        return Point("relu" if part.kind == "l1" and self.init == "random" else "identity")
 
     def _penalty_parts(self):
-        if self.penalty in TOP_K:
-            return []
-        return [ActivationPenalty(self.penalty, self.weight, target=self.target_activation, layers=self.layers)]
+        part = self._part()
+        return [] if part is None else [part]
 
     def _after_fit(self, raw):
         largest = torch.zeros(self.n_components_)
         for _, step in self._steps(raw, self.model_):
             largest = torch.maximum(largest, step.code.abs().amax(0).cpu())
-        return {"dead_units_": int((largest <= (IDLE if self.penalty in TARGETED else 0.0)).sum())}
+        part = self._part()
+        logistic = part is not None and part.kind in TARGETED
+        return {"dead_units_": int((largest <= (IDLE if logistic else 0.0)).sum())}

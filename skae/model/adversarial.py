@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ class AdversarialLoss:
         λ of λ·(‖∇D(x̂)‖ − 1)² between the two for "wasserstein" [2]_, and of λ/2·‖∇D(x)‖² at what is
         real for the others [3]_. "auto" is 0.1·√p for p columns, since the loss is a distance of
         rows, and 0.
+    label_smoothing : float
+        α: what is real has the label 1 − α, so that the critic's best logit is bounded above, by
+        log (1 − α)/α where nothing else is [4]_. Not for "wasserstein", which has no labels.
 
     References
     ----------
@@ -47,13 +51,21 @@ class AdversarialLoss:
     .. [2] Gulrajani et al., "Improved training of Wasserstein GANs", NIPS 2017, equation 3.
     .. [3] Mescheder, Geiger and Nowozin, "Which training methods for GANs do actually converge?",
        ICML 2018, equation 9.
+    .. [4] Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen, "Improved techniques for training
+       GANs", NIPS 2016, section 3.4.
     """
 
-    def __init__(self, kind: str, gradient_penalty: float | str = "auto"):
+    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0):
         if kind not in LOSSES:
             raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
+        if label_smoothing and kind == "wasserstein":
+            raise ValueError(
+                f"label_smoothing={label_smoothing!r}: loss='wasserstein' has no labels; use 'non_saturating' or "
+                "'minimax'."
+            )
         self.kind = kind
         self.gradient_penalty = gradient_penalty
+        self.label_smoothing = label_smoothing
 
     def strength(self, n_features: int) -> float:
         """λ for rows of so many columns."""
@@ -61,26 +73,33 @@ class AdversarialLoss:
             return 0.1 * n_features**0.5 if self.kind == "wasserstein" else 0.0
         return self.gradient_penalty
 
-    def opponent(self, critic: nn.Module, made: Tensor) -> Tensor:
+    def opponent(self, critic: Callable[[Tensor], Tensor], made: Tensor) -> Tensor:
         """What the opponent minimises, of shape (n_rows,)."""
         logit = critic(made)[:, 0]
         if self.kind == "wasserstein":
             return -logit
         return softplus(-logit) if self.kind == "non_saturating" else -softplus(logit)
 
-    def critic(self, critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def critic(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, made: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """What the critic minimises, by name, each of shape (n_rows,)."""
         on_real, on_made = critic(real)[:, 0], critic(made)[:, 0]
         if self.kind == "wasserstein":
             terms = {"loss": on_made - on_real}
         else:
             terms = {"loss": softplus(-on_real) + softplus(on_made)}
+            if self.label_smoothing:
+                # (1 − α) softplus(−D) + α softplus(D)
+                terms["loss"] = terms["loss"] + self.label_smoothing * on_real
         strength = self.strength(real.shape[1])
         if strength > 0:
             terms["gradient_penalty"] = strength * self._gradient_penalty(critic, real, made, generator)
         return terms
 
-    def _gradient_penalty(self, critic: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> Tensor:
+    def _gradient_penalty(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, made: Tensor, generator: torch.Generator
+    ) -> Tensor:
         at = real
         if self.kind == "wasserstein":
             share = torch.rand(len(real), 1, generator=generator, device=real.device, dtype=real.dtype)
@@ -148,6 +167,11 @@ class AdversarialCode(Penalty):
         return AdversarialLoss("non_saturating").critic(step.critic(self), real, code, step.generator)
 
 
+def with_classes(rows: Tensor, classes: Tensor | None) -> Tensor:
+    """Rows and the columns of their classes, where there are any."""
+    return rows if classes is None else torch.cat([rows, classes], dim=1)
+
+
 class GenerativeAdversary(Model):
     """A generator, which decodes draws of a prior, and a critic of rows.
 
@@ -162,6 +186,11 @@ class GenerativeAdversary(Model):
     prior : Prior
     loss : AdversarialLoss
     critic_steps : int
+    instance_noise : float
+        First standard deviation of the noise that the critic's rows get, in units of the rows' own; it
+        falls to zero over the training.
+    n_classes : int
+        Classes that generator and critic receive, as columns of zeros and a one; 0 is without.
     """
 
     def __init__(
@@ -174,17 +203,21 @@ class GenerativeAdversary(Model):
         prior: Prior,
         loss: AdversarialLoss,
         critic_steps: int,
+        instance_noise: float = 0.0,
+        n_classes: int = 0,
     ):
         super().__init__()
         self._remember(locals())
         self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
+        self.instance_noise = instance_noise
         self.n_features, self.n_components = len(columns.mean), n_components
         self.scaling = Scaling(likelihood, columns)
         if getattr(network, "tied", False):
             raise ValueError("A generator cannot have the weights of its critic: use a network with tied=False.")
-        self.critic = network.encoder(self.n_features, 1)
+        self.n_classes = n_classes
+        self.critic = network.encoder(self.n_features + n_classes, 1)
         self.critic.pace = CRITIC_PACE
-        self.decoder = network.decoder(n_components, self.n_features, self.critic)
+        self.decoder = network.decoder(n_components + n_classes, self.n_features, self.critic)
         self.register_buffer("_reference", torch.zeros(()), persistent=False)
 
     @property
@@ -201,11 +234,11 @@ class GenerativeAdversary(Model):
         """Draw new weights."""
         reset_parts(self.children(), generator)
 
-    def prepare_for_training(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Raw rows as (input, target, observed) in float32."""
+    def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows as (input, target, observed) in float32; columns of classes stand behind those of the rows."""
         input, observed = self.scaling.input(x)
         target = input if self.scaling.same_target else self.scaling.target(x)
-        rounded = target.to(torch.float32)
+        rounded = with_classes(target.to(torch.float32), None if y is None else y.to(torch.float32))
         return rounded, rounded, None if observed is None else observed.to(torch.float32)
 
     def objectives(self) -> list[Objective]:
@@ -217,9 +250,13 @@ class GenerativeAdversary(Model):
             Objective("critic_", critic, lambda step: step.critic_terms, repeats=self.critic_steps),
         ]
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Rows in the likelihood's units, of shape (n, n_features)."""
-        return self.likelihood.mean(self.decoder(self.prior.sample(n, self, generator)))
+    def draw(self, n: int, generator: torch.Generator, classes: Tensor | None = None) -> Tensor:
+        """Rows in the likelihood's units, of shape (n, n_features), of classes of shape (n, n_classes)."""
+        return self.likelihood.mean(self.decoder(with_classes(self.prior.sample(n, self, generator), classes)))
+
+    def critic_of(self, classes: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """The critic as a function of rows of these classes."""
+        return self.critic if classes is None else lambda rows: self.critic(with_classes(rows, classes))
 
     def outputs(self, step: AdversarialStep) -> list[Tensor]:
         """What of a batch must be finite in a model that is handed over: its losses, and rows of the generator."""
@@ -248,24 +285,43 @@ class AdversarialStep:
         self.generator, self.progress = generator, progress
 
     @cached_property
+    def _columns(self) -> Tensor:
+        return self.target() if callable(self.target) else self.target
+
+    @property
     def input(self) -> Tensor:
         """The rows, of shape (n_rows, n_features)."""
-        return self.target() if callable(self.target) else self.target
+        return self._columns[:, : self.model.n_features]
+
+    @property
+    def classes(self) -> Tensor | None:
+        """Their classes, of shape (n_rows, n_classes), or None."""
+        classes = self._columns[:, self.model.n_features :]
+        return classes if classes.shape[1] else None
 
     @cached_property
     def made(self) -> Tensor:
         """As many rows from the generator, of the same shape."""
         assert self.generator is not None
-        made = self.model.draw(len(self.input), self.generator)
+        made = self.model.draw(len(self.input), self.generator, self.classes)
         return made if self.observed is None else made * self.observed
 
     @cached_property
     def terms(self) -> dict[str, Tensor]:
         """What the generator minimises."""
-        return {"generator_loss": self.model.loss.opponent(self.model.critic, self.made)}
+        return {"generator_loss": self.model.loss.opponent(self.model.critic_of(self.classes), self._noisy(self.made))}
 
     @property
     def critic_terms(self) -> dict[str, Tensor]:
         """What the critic minimises."""
         assert self.generator is not None
-        return self.model.loss.critic(self.model.critic, self.input, self.made.detach(), self.generator)
+        real, made = self._noisy(self.input), self._noisy(self.made.detach())
+        return self.model.loss.critic(self.model.critic_of(self.classes), real, made, self.generator)
+
+    def _noisy(self, rows: Tensor) -> Tensor:
+        """Rows with the noise of this share of the training; unobserved entries stay zero."""
+        if not self.model.instance_noise:
+            return rows
+        noise = torch.randn(rows.shape, generator=self.generator, device=rows.device, dtype=rows.dtype)
+        size = self.input.var(0, correction=0).mean().sqrt() * (self.model.instance_noise * (1 - self.progress))
+        return rows + size * (noise if self.observed is None else noise * self.observed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,11 +48,15 @@ class ActivationPenalty(Penalty):
     kind : {"l1", "l2", "kl", "absolute", "squared"}, default="kl"
     weight : float, default=0.01
         1 charges a unit of the sum as much as twice the variance of a whole row.
-    target : float, default=0.05
-        ρ, in (0, 1); not used by "l1" and "l2".
+    target : float or sequence of float, default=0.05
+        ρ, in (0, 1), or one for each layer of `layers`; not used by "l1" and "l2".
     layers : {"code", "all"} or sequence of float, default="code"
         What is penalised: the code, or also the encoder's hidden layers; numbers are weights of the
         hidden layers, from the input on, and of the code.
+    mean_over : {"rows", "units"}, default="rows"
+        What ρ̂ is a mean over: the rows of a batch, one for each unit, or the units of a layer, one for
+        each row, ρ̂ᵢ = 1/m Σⱼ hᵢⱼ, whose cost counts m times, as often as there are units: so that each
+        row has few active units, whichever.
 
     References
     ----------
@@ -64,18 +69,24 @@ class ActivationPenalty(Penalty):
     ActivationPenalty(kind='l1', weight=0.1)
     """
 
-    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code"):
+    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code", mean_over="rows"):
         self.kind = kind
         self.weight = weight
         self.target = target
         self.layers = layers
+        self.mean_over = mean_over
 
     def prepare(self, model: Autoencoder) -> None:
         """Raise ValueError for a parameter outside its range, or a model without the layers or their bounds."""
         if self.kind not in (*TARGETED, *NORMS):
             raise ValueError(f"kind={self.kind!r} is unknown; use one of {sorted((*TARGETED, *NORMS))}.")
-        if not 0 < self.target < 1:
+        if self.mean_over not in ("rows", "units"):
+            raise ValueError(f"mean_over={self.mean_over!r} is unknown; use 'rows' or 'units'.")
+        if not all(0 < target < 1 for target in self._targets(1)):
             raise ValueError(f"target={self.target!r} must be in (0, 1): it is the mean activation of a unit.")
+        n_layers = 1 + len(getattr(model.network, "hidden_layer_sizes", ())) * self._reads_hidden
+        if len(self._targets(n_layers)) != n_layers:
+            raise ValueError(f"target={self.target!r} must hold one number for each layer, {n_layers} in all.")
         if self.kind in TARGETED and getattr(model.posterior, "activation", "") != "logistic":
             raise ValueError(f"kind={self.kind!r} needs a code between 0 and 1: use SparseAE(penalty={self.kind!r}).")
         if not self._reads_hidden:
@@ -103,12 +114,23 @@ class ActivationPenalty(Penalty):
         """The penalty of each row."""
         layers = [*step.hidden, step.code] if self._reads_hidden else [step.code]
         weights = self.layers if self._reads_hidden and self.layers != "all" else [1.0] * len(layers)
-        total = sum(weight * self.of(layer, step) for weight, layer in zip(weights, layers, strict=True))
+        parts = zip(weights, layers, self._targets(len(layers)), strict=True)
+        total = sum(weight * self.of(layer, step, target) for weight, layer, target in parts)
         return step.model.n_features * total
 
-    def of(self, activations: Tensor, step: Step) -> Tensor:
+    @property
+    def code_target(self) -> float:
+        """ρ of the code."""
+        return self._targets(1)[-1]
+
+    def _targets(self, n_layers: int) -> list[float]:
+        return [float(self.target)] * n_layers if isinstance(self.target, Real) else list(self.target)
+
+    def of(self, activations: Tensor, step: Step, target: float) -> Tensor:
         """The penalty of one layer's activations, of shape (n_rows,)."""
         if self.kind in NORMS:
             return NORMS[self.kind](activations).sum(1)
-        found = TARGETED[self.kind](self.target, step.batch_mean(activations)).sum()
+        if self.mean_over == "units":
+            return activations.shape[1] * TARGETED[self.kind](target, activations.mean(1))
+        found = TARGETED[self.kind](target, step.batch_mean(activations)).sum()
         return found.expand(len(activations))
