@@ -188,10 +188,11 @@ def extrapolated_threshold(scores: np.ndarray, level: float, logarithmic: bool) 
         Whether they are logarithms already.
     """
     tail = Tail(scores, logarithmic)
-    log = tail.log(scores)
-    begin = float(np.median(log))
-    excess = log[log > begin] - begin
+    log = np.sort(tail.log(scores))
+    below = max(len(log) // 2, 1)
+    begin, excess = log[below - 1], log[below:] - log[below - 1]
     n = max(len(excess), 1)
+    # Of n + 1 exchangeable rows, so many are above this one.
     share = max((len(excess) + 1) / (len(log) + 1), level)
     far = begin + max(excess.sum(), 1e-2) * ((share / level) ** (1 / n) - 1)
     return float(far if logarithmic else np.exp(far))
