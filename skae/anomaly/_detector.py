@@ -72,20 +72,22 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         autoencoder, which would learn them.
     scorer : "auto", Scorer or list of Scorer, default="auto"
         What is anomalous about a row; see `skae.anomaly`. "auto" is `DenoisingError` for a
-        denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `RBM` and
-        `GAN`, `ReconstructionError` for others, as it is and relative to the row with
-        `standardize=False`. Beside the default autoencoder stand two
+        denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `MaskedAE`, `GAN`
+        and `RBM` (of numbers, or of values between given bounds), `ReconstructionError` for others,
+        as it is and relative to the row where columns are not standardised. Beside the default autoencoder stand two
         `NeighborDistance` (columns as they are and by rank) with `novelty=True`, else
         `RobustDistance` and a `NeighborDistance` of small subsamples.
     contamination : float in (0, 0.5] or "auto", default="auto"
         The share of the training rows that `predict` flags. "auto" with `novelty=True` flags one
-        normal row in a hundred, by held-out rows; else it flags what the bulk of the held-out
-        rows' scores does not explain: rows beyond the 99 % quantile of an empirical null
+        normal row in a hundred, by held-out rows; it warns where fewer than 99 of these cannot tell
+        which row that is, and extrapolates their scores' tail. Else it flags what the bulk of the
+        held-out rows' scores does not explain: rows beyond the 99 % quantile of an empirical null
         distribution [2]_, or below it as long as the false discovery rate stays at 10 %, and never
         less than 1 %.
     standardize : bool, default=True
         Whether columns are brought to mean 0 and variance 1: distances across units mean nothing.
-        Sparse matrices are not centred. Turn it off for counts and images.
+        Sparse matrices are not centred. Turn it off for images. Columns whose unit the likelihood
+        needs, counts and bits, stay as they are in any case.
     support_fraction : float in (0, 1] or "auto", default="auto"
         Share of the training rows that the autoencoder is fitted on. "auto" is 1 with
         `novelty=True`, else one half, which bears the most anomalies.
@@ -105,7 +107,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     offset_ : float
         `decision_function` is `score_samples` minus it.
     contamination_ : float
-        The share that is flagged: as asked for, or the estimate.
+        The share that is flagged: as asked for, or the estimate. With `novelty=True` and "auto" the
+        share of new normal rows that is flagged at most, in expectation: 0.01, or 1 / (n_held_out + 1)
+        where that is more.
     calibration_scores_ : ndarray of shape (n_held_out,)
         `score_samples` of the held-out rows by the members that were not fitted on them, sorted.
     n_features_in_ : int
@@ -121,9 +125,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     Notes
     -----
-    Rows with gaps (NaN) are fitted and scored by what is observed. Fewer than 20 rows are not held
-    out: the scores are then calibrated on the training rows themselves, and p-values are too large
-    or too small by what that costs.
+    Rows with gaps (NaN) are fitted and scored by what is observed. Fewer than 5 rows are not held
+    out: their p-values are 1.
+
+    A row is judged alone as among others: scores that are equal but for rounding count as equal.
+    Any finite number is borne. Cells that are 10¹⁰ times farther from the median than is usual in
+    their column, as the fill values of files are, have no say in its scale and are not fitted, and
+    their rows are flagged.
 
     A category of a data frame becomes columns of zeros and ones, which together vary as much as a
     number does; one that was not there at fit has zeros alone. An autoencoder with

@@ -22,7 +22,7 @@ class Tail:
     r"""Tail probability of scores, calibrated on held-out rows.
 
     Up to the 0.9 quantile t of the calibration scores it is their empirical distribution; scores
-    that are equal but for rounding have one tail probability, the share that is at least as high.
+    that are equal but for rounding have one tail probability, the middle of theirs.
     Beyond, the logarithm of the score has an exponential tail,
 
     .. math:: p(s) = 0.1 \exp(-(\log s - \log t) / b),
@@ -82,7 +82,7 @@ def tie_widths(scores: np.ndarray, at: np.ndarray | float) -> np.ndarray:
 
 
 def _without_jumps(knots: np.ndarray, values: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of a function that is constant where knots are equal but for rounding: a jump would tell these apart."""
+    """Knots of −log p as a function that is constant where they are equal but for rounding, and has no jump there."""
     width = 2 * widths.max()
     first = np.flatnonzero(np.append(True, np.diff(knots) > width))
     last = np.append(first[1:], len(knots)) - 1
@@ -91,7 +91,8 @@ def _without_jumps(knots: np.ndarray, values: np.ndarray, widths: np.ndarray) ->
     several = last > first
     edges = np.stack([knots[first] - np.where(several, width / 4, 0), knots[last] + width / 4], axis=1)
     kept = np.stack([np.full(len(first), True), several], axis=1)
-    return edges[kept], np.repeat(values[first], kept.sum(axis=1))
+    middle = np.where(several, -np.log((np.exp(-values[first]) + np.exp(-values[last])) / 2), values[first])
+    return edges[kept], np.repeat(middle, kept.sum(axis=1))
 
 
 def harmonic_mean(surprises: Sequence[np.ndarray]) -> np.ndarray:
@@ -188,10 +189,11 @@ def extrapolated_threshold(scores: np.ndarray, level: float, logarithmic: bool) 
         Whether they are logarithms already.
     """
     tail = Tail(scores, logarithmic)
-    log = tail.log(scores)
-    begin = float(np.median(log))
-    excess = log[log > begin] - begin
+    log = np.sort(tail.log(scores))
+    below = max(len(log) // 2, 1)
+    begin, excess = log[below - 1], log[below:] - log[below - 1]
     n = max(len(excess), 1)
+    # Of n + 1 exchangeable rows, so many are above this one.
     share = max((len(excess) + 1) / (len(log) + 1), level)
     far = begin + max(excess.sum(), 1e-2) * ((share / level) ** (1 / n) - 1)
     return float(far if logarithmic else np.exp(far))
