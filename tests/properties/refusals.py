@@ -22,6 +22,6 @@ REFUSALS = {
     "units of a Boltzmann machine": r"the units of layer='rbm' are logistic; use activation='logist",
     "likelihood of a Boltzmann machine": r"layer='rbm' has binary units .* other likelihoods need another layer",
     "tied to a critic": r"A generator cannot have the weights of its critic",
-    "extremes of categories": r"SaltAndPepper sets entries to a smallest or largest value, which categories do not have",
+    "extremes of categories": r"SaltAndPepper sets entries to a smallest or largest value, which categories",
     "dropout of another network": r"dropout=.* is for dense networks",
 }
