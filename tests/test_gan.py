@@ -293,9 +293,3 @@ def test_before_fit():
     for call in (lambda gan: gan.sample(2), lambda gan: gan.score_samples(real(3, 4))):
         with pytest.raises(NotFittedError):
             call(clone(GAN(2)))
-
-
-@pytest.mark.parametrize("n_components", [1, 2])
-def test_a_generator_is_not_tied_to_the_critic(n_components):
-    with pytest.raises(ValueError, match="a generator has no encoder whose weights it could share.*use tied=False"):
-        GAN(n_components, network=DenseNetwork((8,), tied=True), max_iter=1).fit(real(60, 5))

@@ -159,11 +159,6 @@ class GAN(UnsupervisedEstimator):
         return AdamW(betas=(0.5, 0.9)) if self.optimizer == "adamw" else self.optimizer
 
     def _build_model(self, fitting, columns, n_components):
-        if getattr(fitting.network, "tied", False):
-            raise ValueError(
-                f"GAN(network={fitting.network!r}): a generator has no encoder whose weights it could share, and the "
-                "critic's are trained against it; use tied=False."
-            )
         steps = self.critic_steps
         if steps == "auto":
             steps = 5 if self.loss == "wasserstein" else 1

@@ -26,7 +26,7 @@ from skae import (
 )
 from skae.anomaly import CodeDensity, NeighborDistance, ReconstructionError, RobustDistance
 
-from .tables import Table, tables
+from .tables import Table, rarely, tables
 
 
 class Configuration(NamedTuple):
@@ -226,7 +226,7 @@ OWN = {
     },
     "TableEncoder": {"handle_unknown": ["ignore", "error"], "max_categories": [64, 2]},
 }
-# What costs less is tried more often; the rest of the estimators are tried this often each.
+# What a parameter is where it is not drawn, so that an example is cheap.
 FIXED = {
     "StackedAE": {"pretraining_iter": 1, "max_iter": 0},
     "ConvAE": {"channels": (4,)},
@@ -239,6 +239,7 @@ FIXED = {
     "AutoencoderOutlierDetector": {"autoencoder": PLAIN, "scorer": ReconstructionError(), "n_estimators": 1},
     "AutoencoderImputer": {"autoencoder": MASKED, "n_estimators": 1, "max_iter": 10},
 }
+PARAMETERS_ARE_ONE_IN = 4
 WRAPPERS = ("AutoencoderOutlierDetector", "AutoencoderImputer", "TableEncoder")
 TABLES_WITH_CATEGORIES = ("AutoencoderClassifier", *WRAPPERS)
 
@@ -274,15 +275,15 @@ def spaces(name: str) -> dict[str, list]:
 def configurations(draw, names=tuple(OWN)) -> Configuration:
     """Configurations of the estimators of these names."""
     name = draw(st.sampled_from(names))
-    optional = {key: st.sampled_from(values) for key, values in spaces(name).items()}
-    parameters = draw(st.fixed_dictionaries({}, optional=optional))
-    fixed = {}
+    parameters = {}
+    for key, values in spaces(name).items():
+        value = draw(rarely(values[0], values[1:], PARAMETERS_ARE_ONE_IN))
+        # What is built has the first value of most by itself.
+        if value is not values[0]:
+            parameters[key] = value
     takes_categories = name in TABLES_WITH_CATEGORIES or parameters.get("likelihood") == "mixed"
-    if draw(st.integers(0, 19)) > (9 if takes_categories else 18):
-        fixed["container"] = "mixed"
-    if name in ("AutoencoderImputer", "AutoencoderOutlierDetector"):
-        fixed["wide"] = False
-    table = draw(tables(**fixed))
+    mixed = draw(rarely(False, [True], 2 if takes_categories else 20))
+    table = draw(tables(wide=name not in ("AutoencoderImputer", "AutoencoderOutlierDetector"), mixed=mixed))
     weights = draw(st.sampled_from(["none", "none", "some_zero", "large"]))
     labels = draw(st.sampled_from(["half", "all", "one_each", "rare", "strings"]))
     return Configuration(name, parameters, table, weights, labels, draw(st.booleans()))

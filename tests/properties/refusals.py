@@ -3,7 +3,7 @@
 REFUSALS = {
     "not probabilities": r"takes values in \[0, 1\], but column .* holds",
     "not counts": r"takes counts or shares, but column .* holds",
-    "more linear components than columns": r"n_components=\d+ is above n_features=\d+: .*a linear autoencoder has at most",
+    "more linear components than columns": r"n_components=\d+ is above n_features=\d+: .*a linear autoencoder has at",
     "training diverges": r"in epoch \d+: training diverges",
     "strings": r"X holds strings .* by TableEncoder",
     "not images of this shape": r"image_shape=.* but X has \d+ features a row",
@@ -21,6 +21,7 @@ REFUSALS = {
     "total correlation of a point": r"TotalCorrelation\(estimator='minibatch'\) needs a VAE",
     "units of a Boltzmann machine": r"the units of layer='rbm' are logistic; use activation='logist",
     "likelihood of a Boltzmann machine": r"layer='rbm' has binary units .* other likelihoods need another layer",
-    "tied to a critic": r"a generator has no encoder whose weights it could share",
+    "tied to a critic": r"A generator cannot have the weights of its critic",
+    "extremes of categories": r"SaltAndPepper sets entries to a smallest or largest value, which categories",
     "dropout of another network": r"dropout=.* is for dense networks",
 }

@@ -52,28 +52,28 @@ CHOICES = {
     "empty_row": [False, True],
     "seed": list(range(20)),
 }
+# All shapes alike, the simplest first: with what is below 50 rows, and with one row or column, more often.
+ROWS = [12, 1, 1, 2, 3, *range(4, 61), *range(50, 61)]
+COLUMNS = [4, 1, *range(1, 13)]
+ODDITIES_ARE_ONE_IN = 5
 # Largest power of ten of a value; float32 ends at 38, and squares of a difference must not.
 MOST = 30
 
 
-def tables(**fixed) -> st.SearchStrategy[Table]:
-    """Tables, of which each oddity is absent in most."""
-    shapes = st.one_of(
-        st.tuples(st.integers(1, 60), st.integers(1, 12)),
-        st.tuples(st.integers(50, 60), st.integers(2, 12)),
-        st.just((20, 300)) if "wide" not in fixed else st.nothing(),
-    )
-    fixed.pop("wide", None)
-
-    def table(shape, oddities):
-        return Table(*shape, **{**oddities, **fixed})
-
-    return st.builds(table, shapes, st.fixed_dictionaries({}, optional=_odd()))
+@st.composite
+def tables(draw, *, wide: bool = True, mixed: bool = False) -> Table:
+    """Tables, each of whose oddities is absent in most; `mixed` ones have categories."""
+    shape = draw(st.sampled_from(ROWS)), draw(st.sampled_from(COLUMNS))
+    if wide and draw(rarely(False, [True], 20)):
+        shape = (20, 300)
+    oddities = {name: draw(rarely(values[0], values[1:], ODDITIES_ARE_ONE_IN)) for name, values in CHOICES.items()}
+    table = Table(*shape, **oddities)
+    return table._replace(container="mixed") if mixed else table
 
 
-def _odd() -> dict:
-    # Half of the fields that are drawn have their simplest value again.
-    return {name: st.one_of(st.just(values[0]), st.sampled_from(values)) for name, values in CHOICES.items()}
+def rarely(usual, odd: list, one_in: int) -> st.SearchStrategy:
+    """The usual value, and one of the odd ones as often as one time in so many."""
+    return st.sampled_from([usual] * (len(odd) * (one_in - 1)) + list(odd))
 
 
 def make(table: Table, *, seed: int = 0):
