@@ -609,8 +609,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return self._columns_.standardise(Z[:, self._used_])
 
     def _restored(self, filled: np.ndarray) -> np.ndarray:
-        """Standardised rows in the table's units; what was drawn as a value that many rows hold is that value."""
+        """Filled rows in the table's units; what was drawn as a value that many rows hold is that value."""
         made = self._columns_.restore(filled)
+        # Within the bounds, but for rounding.
+        made = made.clip(self.min_value_[self._column_], self.max_value_[self._column_])
         for index, values in self._point_masses_.items():
             for value in values:
                 near = np.abs(made[:, index] - value) <= ROUNDING * self._columns_.deviation[index]
