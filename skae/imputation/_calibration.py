@@ -27,7 +27,7 @@ POOLED_SHARE = 0.1
 ENOUGH = 50
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 # Levels of the equally likely residuals of which the expectation of a mapped number is made.
-NODES = (np.arange(19) + 0.5) / 19
+NODES = (np.arange(99) + 0.5) / 99
 # What following similar rows gains by chance, in variances of that.
 N_CHANCES = 2.0
 # Standard deviations of a column by which similar rows have to differ from the answer to be followed.

@@ -88,8 +88,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     min_value, max_value : float, "auto" or array-like of shape (n_features,), default="auto"
         The range of imputed numbers, of draws and of intervals; of an array, each column has its
         own, which may be "auto" as well. "auto" keeps the sign and the range that every observed
-        value has: counts, amounts and ages stay at 0 or above, shares within [0, 1]. -inf and inf
-        are no bound. Observed cells may lie beyond.
+        value has: counts, amounts and ages stay at 0 or above, shares within [0, 1]; with a model
+        of missingness, there is no bound. -inf and inf are none. Observed cells may lie beyond.
     max_iter : int, default=10
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
@@ -266,12 +266,18 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self._column_ = column[self._used_]
         self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
         used = Z[:, self._used_]
-        self.min_value_, self.max_value_ = resolve_bounds(
-            self.min_value, self.max_value, used, self._column_, self._is_number_, self.n_features_in_
-        )
         # Indices without gaps, as columns that are empty are left out.
         _, group = np.unique(self._column_, return_inverse=True)
         explains = self.missingness is not None or (self.autoencoder is not None and self._explains(self.autoencoder))
+        self.min_value_, self.max_value_ = resolve_bounds(
+            self.min_value,
+            self.max_value,
+            # Where values hide themselves, those that are observed do not tell the range.
+            used[:0] if explains else used,
+            self._column_,
+            self._is_number_,
+            self.n_features_in_,
+        )
         shapes = {} if explains else chosen_shapes(used, group, self._is_number_, random_state)
         self._columns_ = ColumnScale(used, self._is_number_, shapes)
         bounds = self._columns_.standardise(np.stack([self.min_value_, self.max_value_])[:, self._column_])
@@ -618,8 +624,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return self._columns_.standardise(Z[:, self._used_])
 
     def _restored(self, filled: np.ndarray) -> np.ndarray:
-        """Standardised rows in the table's units; what was drawn as a value that many rows hold is that value."""
+        """Filled rows in the table's units; what was drawn as a value that many rows hold is that value."""
         made = self._columns_.restore(filled)
+        # Within the bounds, but for rounding.
+        made = made.clip(self.min_value_[self._column_], self.max_value_[self._column_])
         for index, values in self._point_masses_.items():
             for value in values:
                 near = np.abs(made[:, index] - value) <= ROUNDING * self._columns_.deviation[index]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 # Cells that a spread needs, steps of the fit, and how far predictions count, in their standard deviations.
-MIN_CELLS, N_STEPS, MOST_DEVIATIONS = 50, 20, 2.5
+MIN_CELLS, N_STEPS, MOST_DEVIATIONS = 50, 20, 3.0
 # The largest factor, and the share of the residuals' sizes beyond which they count as that quantile.
 MOST_FACTOR, CLIPPED_SHARE = 5.0, 0.02
 # What a model of two slopes gains by chance, in variances of that.
-N_CHANCES = 2.0
+N_CHANCES = 1.0
 
 
 class Spread:
@@ -36,13 +36,12 @@ class Spread:
 
     def __init__(self, predicted: np.ndarray, residual: np.ndarray, n_repeats: float):
         self.slopes = np.zeros(2)
-        self.location, self.scale, self.low, self.high, self.center = 0.0, 1.0, 0.0, 0.0, 0.0
+        self.location, self.scale, self.center = 0.0, 1.0, 0.0
         size = np.abs(residual)
         if len(size) < MIN_CELLS * n_repeats or predicted.std() == 0 or np.median(size) == 0:
             return
         self.location, self.scale = float(predicted.mean()), float(predicted.std())
-        self.low, self.high = np.quantile(self._standardised(predicted), [0.01, 0.99])
-        self.center = float(np.abs(self._standardised(predicted).clip(self.low, self.high)).mean())
+        self.center = float(np.abs(self._standardised(predicted)).mean())
         features = np.column_stack([np.ones(len(size)), self._features(predicted)])
         size = np.minimum(size, np.quantile(size, 1 - CLIPPED_SHARE))
         information = features.T @ features
@@ -65,5 +64,5 @@ class Spread:
         return ((predicted - self.location) / self.scale).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
     def _features(self, predicted: np.ndarray) -> np.ndarray:
-        values = self._standardised(predicted).clip(self.low, self.high)
+        values = self._standardised(predicted)
         return np.column_stack([values, np.abs(values) - self.center])
