@@ -31,7 +31,6 @@ from skae.imputation._table import Table, as_table, fill_table, is_frame, where_
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
-from skae.model.row_space import is_wide
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
 
