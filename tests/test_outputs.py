@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from registry import ESTIMATORS, LIKELIHOODS, over, real, shares
+from registry import ESTIMATORS, LIKELIHOODS, counts, over, real, shares
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from torch.nn.utils import prune
 
 import skae
-from skae import RBM, VAE, AutoencoderTransformer, DenoisingAE, DenseNetwork, GaussianNoise
+from skae import RBM, VAE, AdversarialAE, AutoencoderTransformer, DenoisingAE, DenseNetwork, GaussianNoise
 
 P = 5
 
@@ -233,3 +233,24 @@ def test_public_names_are_there_and_sorted():
     assert len(set(skae.__all__)) == len(skae.__all__)
     for name in skae.__all__:
         assert getattr(skae, name).__doc__
+
+
+@pytest.mark.parametrize("estimator", [VAE(2), AdversarialAE(2)], ids=str)
+@pytest.mark.parametrize(("likelihood", "rows"), [("poisson", counts), ("bernoulli", shares)])
+def test_samples_are_means_or_draws_with_these_means(estimator, likelihood, rows):
+    """Counts and bits where they are drawn; within six standard errors of draws with their own codes."""
+    fitted = clone(estimator).set_params(likelihood=likelihood, hidden_layer_sizes=(6,), max_iter=2, random_state=0)
+    fitted.fit(rows(80, 4))
+    means, drawn = (fitted.sample(3000, random_state=0, return_mean=each) for each in (True, False))
+    np.testing.assert_array_equal(drawn, drawn.round())
+    assert (means != means.round()).any()
+    assert (np.abs(drawn.mean(0) - means.mean(0)) < 6 * (drawn - means).std(0) / np.sqrt(3000)).all()
+
+
+@pytest.mark.parametrize("visible", ["binary", "gaussian"])
+def test_visible_units_are_means_or_draws(visible):
+    X = shares(80, 4)
+    rbm = RBM(3, visible=visible, max_iter=2, random_state=0).fit(X)
+    means, drawn = (rbm.sample(3000, n_gibbs=5, random_state=0, return_mean=each) for each in (True, False))
+    assert (set(np.unique(drawn)) == {0.0, 1.0}) == (visible == "binary")
+    assert (np.abs(drawn.mean(0) - means.mean(0)) < 6 * (drawn - means).std(0) / np.sqrt(3000)).all()

@@ -7,13 +7,12 @@ from numbers import Integral, Real
 from sklearn.utils._param_validation import Interval
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.autoencoders._estimator import RowSampler
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
 
 
-class AdversarialAE(RowSampler, BaseAutoencoder):
+class AdversarialAE(BaseAutoencoder):
     r"""Adversarial autoencoder: codes that are distributed as a prior, so that rows can be drawn.
 
     A critic D learns to tell codes from draws of the prior, and the encoder to fool it [1]_:
@@ -122,5 +121,28 @@ class AdversarialAE(RowSampler, BaseAutoencoder):
             )
         ]
 
-    def _draw(self, model, n_samples, generator):
-        return model.likelihood.mean(model.decoder(model.prior.sample(n_samples, model, generator)))
+    def sample(self, n_samples=1, *, random_state=None, return_mean=True):
+        """Draw codes from the prior and decode them.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+        return_mean : bool, default=True
+            Whether to return each row's expectation given its code, which the squared error of a point
+            code brings near a row. Otherwise rows are drawn by the likelihood: counts, bits,
+            categories, and numbers with its scale.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_features_in_)
+            Rows in the units of the training data; with likelihood="mixed" a table like that of fit.
+        """
+
+        def draw(model, generator):
+            eta = model.decoder(model.prior.sample(n_samples, model, generator))
+            return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
+
+        return self._drawn(draw, random_state)

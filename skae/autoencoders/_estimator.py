@@ -473,32 +473,6 @@ class UnsupervisedEstimator(TrainedEstimator):
         return self
 
 
-class RowSampler(UnsupervisedEstimator):
-    """Base of the estimators that draw rows from a prior: the hook is `_draw`."""
-
-    def _draw(self, model: Any, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Rows in the likelihood's units, of shape (n_samples, n_features)."""
-        raise NotImplementedError
-
-    def sample(self, n_samples=1, *, random_state=None):
-        """Draw codes from the prior and decode them.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Seed.
-
-        Returns
-        -------
-        ndarray or DataFrame of shape (n_samples, n_features_in_)
-            Expected rows in the units of the training data; with likelihood="mixed" a table like
-            that of fit.
-        """
-        return self._drawn(lambda model, generator: self._draw(model, n_samples, generator), random_state)
-
-
 def model_step(model: Model, x: torch.Tensor) -> Any:
     """Raw rows in the model."""
     x = x.to(model.reference.device, model.reference.dtype)

@@ -231,7 +231,7 @@ class RBM(BaseAutoencoder):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         return float(np.average(scores, weights=weight))
 
-    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None):
+    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True):
         """Draw rows by Gibbs sampling.
 
         Parameters
@@ -244,11 +244,14 @@ class RBM(BaseAutoencoder):
             Where the chains start; None starts each unit by its own bias.
         random_state : int, RandomState instance or None, default=None
             Seed.
+        return_mean : bool, default=True
+            Whether to return the expected rows given the last hidden units. Otherwise the visible units
+            are drawn: zeros and ones between the bounds, or normal numbers.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Expected rows given the last hidden units, in the units of the training data.
+            Rows in the units of the training data.
         """
         start = None if X is None else np.asarray(self._validate(X, reset=False), dtype=np.float32)
         if start is not None and len(start) != n_samples:
@@ -259,6 +262,6 @@ class RBM(BaseAutoencoder):
                 visible = model.likelihood.mean(model.decoder.bias).expand(n_samples, -1)
             else:
                 visible = model.scaling.target(torch.from_numpy(start).to(model.reference))
-            return model.posterior.gibbs(model, visible, n_gibbs, generator, last="mean")
+            return model.posterior.gibbs(model, visible, n_gibbs, generator, last="mean" if return_mean else "draw")
 
         return self._drawn(draw, random_state)
