@@ -1,9 +1,12 @@
 """Random codes: KL, bounds, probabilistic PCA, and what keeps a code from collapse."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from registry import generator, real
+from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch.distributions import Normal, kl_divergence
 
@@ -176,9 +179,8 @@ def test_kl_warms_up_linearly():
 
 def test_free_bits_cost_a_constant_and_pull_at_nothing():
     encoded = torch.tensor([[0.1, 2.0, 0.0, 0.0], [-0.1, 1.0, 0.0, 0.0]], requires_grad=True)
-    step = type("Step", (), {})()
-    step.encoded, step.progress, step.log_likelihood = encoded, 1.0, torch.zeros(2)
-    step.sample = encoded[:, :2]
+    step = SimpleNamespace(encoded=encoded, progress=1.0, log_likelihood=torch.zeros(2), sample=encoded[:, :2])
+    step.batch_mean = lambda values: values.mean(0)
     posterior = DiagonalGaussian(free_bits=0.5)
     kl = posterior.terms(step)["kl_divergence"]
     exact = posterior.kl_divergence(encoded).mean(0)
@@ -186,6 +188,17 @@ def test_free_bits_cost_a_constant_and_pull_at_nothing():
     assert float(kl.detach().mean()) == pytest.approx(0.5 + float(exact.detach()[1]))
     kl.sum().backward()
     assert (encoded.grad[:, [0, 2]] == 0).all() and (encoded.grad[:, 1] != 0).all()
+
+
+def test_free_bits_are_of_the_mean_by_the_weights_of_the_rows():
+    X, weight = real(60, 4), np.arange(60) % 3
+    options = {"hidden_layer_sizes": (8,), "max_iter": 1, "early_stopping": False, "learning_rate": 1e-30}
+    vae = VAE(2, free_bits=0.2, batch_size=1000, random_state=0, **options)
+    weighted, repeated = (
+        clone(vae).fit(rows, sample_weight=w).loss_terms_["kl_divergence"]
+        for rows, w in ((X, weight), (np.repeat(X, weight, axis=0), None))
+    )
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-5)
 
 
 def test_free_bits_keep_components_in_use():
