@@ -15,7 +15,7 @@ ROWS_A_FACTOR = 4
 LEAST_SHARE = 1e-4
 # Products that estimating may take, in so many steps at least (of fewer rows where they are many), or until the
 # columns' shared variance hardly changes.
-MAX_PRODUCTS, FEW_STEPS, MAX_STEPS, TOLERANCE = 1e10, 5, 50, 5e-3
+MAX_PRODUCTS, FEW_STEPS, MAX_STEPS, TOLERANCE = 1e10, 5, 50, 3e-3
 # Numbers of the columns' matrices that are held at once.
 BLOCK_ELEMENTS = 2**17
 
@@ -105,7 +105,7 @@ def estimate_factors(rows: Tensor, known: Tensor, weight: Tensor | None, n_facto
     for _ in range(int(max(FEW_STEPS, min(MAX_STEPS, n_steps)))):
         before = model.shared_variance
         model.step()
-        if (model.shared_variance - before).abs().max() < TOLERANCE:
+        if (model.shared_variance - before).square().mean().sqrt() < TOLERANCE:
             break
     return model.result()
 
