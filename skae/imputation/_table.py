@@ -143,8 +143,10 @@ def _filled_frame(table, missing, rows, filled, empty):
         column = made.iloc[:, index]
         gaps = np.flatnonzero(missing[:, index])
         if empty[index]:
-            values = column.astype(object) if column.dtype.kind not in "fiub" else column
-            column = values.where(~missing[:, index], 0)
+            is_number = column.dtype.kind in "fiub"
+            values = column if is_number else column.astype(object)
+            # pandas' booleans take no 0.
+            column = values.where(~missing[:, index], column.dtype.type(0) if is_number else 0)
         else:
             column = column.copy()
             own = filled.iloc[:, index]

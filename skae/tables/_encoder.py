@@ -321,7 +321,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
 
 def encoder_of_categories(X) -> TableEncoder | None:
-    """A fitted encoder for a frame that holds categories; None for numbers and booleans alone, and for arrays."""
+    """A fitted encoder for a frame that holds categories, or may later; None for numbers alone, and for arrays."""
     if not hasattr(X, "iloc") and not hasattr(X, "to_pandas"):
         return None
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -330,7 +330,8 @@ def encoder_of_categories(X) -> TableEncoder | None:
         return None
     # Matrices, whatever the user has set for the output of transformers.
     encoder = TableEncoder().set_output(transform="default").fit(X)
-    return encoder if any(group.kind == "categorical" for group in encoder.groups_) else None
+    empty = any(isinstance(column, EmptyColumn) for column in encoder._columns)
+    return encoder if empty or any(group.kind == "categorical" for group in encoder.groups_) else None
 
 
 def encoded(encoder: TableEncoder, X) -> np.ndarray:

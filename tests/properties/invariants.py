@@ -202,7 +202,8 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether arrays are equal to the last bit, gaps included."""
     if a.dtype.kind in "fc":
         return np.array_equal(a, b, equal_nan=True)
-    return a.shape == b.shape and bool(np.all((a == b) | (pd.isna(a) & pd.isna(b))))
+    gaps = pd.isna(a)
+    return a.shape == b.shape and np.array_equal(gaps, pd.isna(b)) and bool(np.all(a[~gaps] == b[~gaps]))
 
 
 def _same_row(name: str, batch, index: int, alone, tolerance: float) -> None:

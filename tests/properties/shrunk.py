@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-from .estimators import Configuration
+import skae
+from skae import AdamW, DenseNetwork
+
+from .estimators import MASKED, PLAIN, SMALL, Configuration
 from .tables import Table
+
+HALF = AdamW(precision="bfloat16")
 
 SHRUNK = [
     # sparse_encode stopped when the batch had settled, so that a row alone was solved less well.
     Configuration("PredictiveSparseDecomposition", {}, table=Table(n_rows=2, n_columns=1)),
+    # LogisticRegression refused a fold of one class.
+    Configuration("AutoencoderClassifier", {"early_stopping": True}, table=Table(n_rows=2, n_columns=1), labels="all"),
+    Configuration("AutoencoderClassifier", {"early_stopping": True}, table=Table(n_rows=60), labels="rare"),
+    # The state of other models than `Autoencoder`, and codes that are wider than their number.
+    Configuration("AutoencoderClassifier", {"autoencoder": skae.VQVAE(2, n_codes=8, **SMALL)}),
+    Configuration("AutoencoderClassifier", {"autoencoder": MASKED}),
+    # Weights of the rows in float32 beside a loss in bfloat16.
+    Configuration("AutoencoderTransformer", {"optimizer": HALF}, table=Table(n_rows=59, n_columns=1), weights="large"),
+    Configuration("RBM", {"optimizer": HALF}, table=Table(n_rows=7, n_columns=3), weights="large"),
+    # One over a squared unit is no number of float32.
+    Configuration("VQVAE", {}, table=Table(n_rows=52, n_columns=1, scale=-30)),
+    # Shapes of matrices, deep inside torch.
+    Configuration("GAN", {"network": DenseNetwork((8,), tied=True)}),
+    # A covariance without an inverse.
+    Configuration("MaskedAE", {}, table=Table(n_rows=7, offset=1e8, constant=1)),
+    Configuration("AutoencoderImputer", {"autoencoder": PLAIN}, table=Table(constant=1)),
+    # pandas' booleans take no 0.
+    Configuration("AutoencoderImputer", {}, table=Table(n_columns=3, container="mixed", empty_column=True)),
+    # Categories in a column that had no value at fit.
+    Configuration(
+        "AutoencoderOutlierDetector",
+        {},
+        table=Table(n_rows=2, container="mixed", repeated=True, gaps=0.9, empty_row=True, seed=19),
+    ),
 ]
