@@ -184,7 +184,7 @@ class Calibration:
         for column in np.flatnonzero(self.is_number):
             told = hidden[:, column]
             spread = Spread(answer[told, column], ratio[told, column], self._often)
-            self._spread[column] = spread
+            self._spread[int(column)] = spread
             ratio[told, column] /= spread(answer[told, column])
         everything = residual_quantiles(ratio[hidden], LEVELS, self.n_repeats)
         self.quantiles = np.tile(everything[:, None], (1, len(self.group)))
