@@ -43,9 +43,9 @@ def resolve_bounds(
         )
     )
     if (low > high).any():
-        index = int(np.flatnonzero(low > high)[0])
+        first = int(np.flatnonzero(low > high)[0])
         raise ValueError(
-            f"min_value is above max_value in column {index}: {low[index]:g} > {high[index]:g}. Give a range that "
+            f"min_value is above max_value in column {first}: {low[first]:g} > {high[first]:g}. Give a range that "
             "holds a value."
         )
     return low, high
@@ -139,12 +139,12 @@ class ConditionalDistribution:
 
     def __init__(self, predicted: Sequence[float], observed: Sequence[float]):
         order = np.argsort(predicted, kind="stable")
-        predicted, observed = np.asarray(predicted)[order], np.asarray(observed)[order]
+        values, ranked = np.asarray(observed)[order], np.asarray(predicted)[order]
         n = len(order)
         width = min(n, max(self.MIN_CELLS, int(self.SHARE * n)))
         starts = np.unique(np.linspace(0, n - width, self.N_WINDOWS).astype(int))
-        self.centers = np.array([predicted[start : start + width].mean() for start in starts])
-        self.values = np.stack([np.sort(observed[start : start + width]) for start in starts])
+        self.centers = np.array([ranked[start : start + width].mean() for start in starts])
+        self.values = np.stack([np.sort(values[start : start + width]) for start in starts])
 
     def quantile(self, predicted: np.ndarray, level: np.ndarray) -> np.ndarray:
         """The values below which this share of the distribution lies, of the shape of both."""

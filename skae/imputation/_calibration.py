@@ -23,8 +23,9 @@ from skae.model.row_space import is_wide
 MAX_ROWS, MAX_NUMBERS, MIN_ROWS, MAX_REPEATS = 10_000, 2**22, 100, 8
 # Of the weight of a column's own entries, that of all columns' together when it is decided how far to follow.
 POOLED_SHARE = 0.1
-# Residuals that a column needs for quantiles of its own, and the levels at which they are kept.
-ENOUGH = 50
+# Residuals that a column needs for quantiles of its own, and those by which its size counts half; the levels at which
+# quantiles are kept.
+ENOUGH, FEW = 50, 10
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 # Levels of the equally likely residuals of which the expectation of a mapped number is made.
 NODES = (np.arange(99) + 0.5) / 99
@@ -185,10 +186,11 @@ class Calibration:
         for column in np.flatnonzero(self.is_number):
             told = hidden[:, column]
             spread = Spread(answer[told, column], ratio[told, column], self._often)
-            self._spread[column] = spread
+            self._spread[int(column)] = spread
             ratio[told, column] /= spread(answer[told, column])
-        everything = residual_quantiles(ratio[hidden], LEVELS, self.n_repeats)
-        self.quantiles = np.tile(everything[:, None], (1, len(self.group)))
+        size = self._relative_sizes(ratio, hidden)
+        everything = residual_quantiles((ratio / size)[hidden], LEVELS, self.n_repeats)
+        self.quantiles = everything[:, None] * size
         for column in np.flatnonzero(self.is_number):
             told = hidden[:, column]
             if told.sum() >= ENOUGH * self.n_repeats:
@@ -196,6 +198,16 @@ class Calibration:
             total = (residual[told, column] ** 2).sum()
             if total > 0:
                 self.quantiles[:, column] *= np.sqrt(max(0.25, 1 - spared[told, column].sum() / total))
+
+    def _relative_sizes(self, ratio: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """How large a column's residuals are beside all, as far as its cells tell, of shape (n_columns,)."""
+        size, everything = np.ones(len(self.group)), np.abs(ratio[hidden]).mean() if hidden.any() else 0.0
+        for column in np.flatnonzero(self.is_number):
+            told = np.abs(ratio[hidden[:, column], column])
+            if len(told) and told.mean() > 0:
+                weight = len(told) / (len(told) + FEW * self.n_repeats)
+                size[column] = (told.mean() / everything) ** weight
+        return size
 
     def _learn_errors(self, truth, residual, deviation, hidden, columns: ColumnScale) -> None:
         n_told = self._by_group(hidden.astype(float))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.stats import norm
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
@@ -14,7 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from skae.autoencoders._estimator import all_or_nothing
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
-from skae.imputation._categories import classes_of, draw_categories, probabilities_of
+from skae.imputation._categories import probabilities_of
 from skae.imputation._choice import chosen_shapes
 from skae.imputation._defaults import (
     FEW_ROWS,
@@ -24,9 +23,11 @@ from skae.imputation._defaults import (
     held_out_parts,
     with_missingness,
 )
+from skae.imputation._draws import drawn_rows
 from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
 from skae.imputation._scale import ColumnScale
+from skae.imputation._score import mean_score
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
@@ -487,20 +488,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         gappy = np.where(hidden, np.nan, Z)
         expected = self._columns_.restore(self._point(gappy, self._expected(gappy, Z)))
         Z = self._columns_.restore(Z)
-        scores = []
-        for index in np.unique(self._column_):
-            columns = self._column_ == index
-            told = hidden[:, columns].any(1)
-            truth, guess = Z[told][:, columns], expected[told][:, columns]
-            if self._is_number_[columns].all():
-                error, most = ((truth - guess) ** 2).sum(), ((truth - truth.mean()) ** 2).sum() if told.any() else 0.0
-            else:
-                true = classes_of(truth) if told.any() else np.zeros(0, int)
-                error = (true != classes_of(guess)).sum() if told.any() else 0
-                most = len(true) - np.bincount(true, minlength=1).max()
-            if most > 0:
-                scores.append(1 - error / most)
-        return float(np.mean(scores)) if scores else 0.0
+        return mean_score(Z, expected, hidden, self._column_, self._is_number_)
 
     def _rows(self, X) -> tuple[Table, np.ndarray, np.ndarray]:
         """The checked table, its standardised matrix, and where the table is missing."""
@@ -584,20 +572,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             # What members without a tenth differ by is seeds more than rows.
             guesses, weights = guesses[:1], np.zeros(len(parts))
         linear = drawn_guess(guesses, weights, self._n_eff_, random_state)
-        guess, deviation = linear(gappy)
-        added = np.stack([self._calibration_.share * (rebuilt - own) for own, _, rebuilt in parts])
-        added = added.mean(0) + np.tensordot(weights, added - added.mean(0), 1) + further
-        # What is not known of a row with nothing known is not the autoencoder's to tell.
-        added[np.isnan(gappy).all(1)] = 0
-        mean = guess + added
-        level = norm.cdf(linear.draw(gappy, random_state))
-        rows, columns = np.nonzero(np.isnan(gappy) & self._is_number_)
-        drawn, cells = mean, (rows, columns)
-        drawn[cells] = self._calibration_.quantile(mean[cells], deviation[cells], level[cells], columns)
-        for index in np.unique(self._column_[~self._is_number_]):
-            columns = np.flatnonzero(self._column_ == index)
-            gaps = np.isnan(gappy[:, columns]).any(1)
-            drawn[np.ix_(gaps, columns)] = draw_categories(mean[np.ix_(gaps, columns)], random_state)
+        categorical = np.where(self._is_number_, -1, self._column_)
+        drawn = drawn_rows(gappy, parts, further, linear, weights, self._calibration_, categorical, random_state)
         return self._within(gappy, drawn)
 
     def _within(self, gappy: np.ndarray, made: np.ndarray) -> np.ndarray:
