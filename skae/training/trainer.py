@@ -302,7 +302,7 @@ class Trainer:
     @torch.no_grad()
     def _add_terms(self, terms: dict[str, Tensor], prefix: str, weight: Tensor | None, index: int) -> None:
         for name, term in terms.items():
-            value = term.sum() if weight is None else term @ weight
+            value = term.sum() if weight is None else term @ weight.to(term.dtype)
             if prefix + name not in self.sums:
                 self.sums[prefix + name] = value.new_zeros(len(self.models))
             self.sums[prefix + name][index].add_(value)
@@ -323,7 +323,7 @@ class Trainer:
                 for batch in rows.epoch(self.plan.batch_size):
                     step = self._step_of(0, batch)
                     # A line search compares losses, which must not be lost beside a constant.
-                    constant = self.models[0].relative_loss(step)[1].detach()
+                    constant = self.models[0].relative_loss(step)[1].detach().double()
                     self.left_out += float(constant.sum() if step.weight is None else constant @ step.weight.double())
                     self._accumulate(player, 0, step, rows.n_rows)
                 return sum(self.sums.values())[0] * player.loss_scales[0] / rows.n_rows
@@ -340,7 +340,8 @@ class Trainer:
             sums = self.by_hand.collect(n_rows, rows.is_masked)
         else:
             sums = {name: total.double().cpu() for name, total in self.sums.items()}
-            sums[next(iter(sums))] += self.left_out
+            first = next(iter(sums))
+            sums[first] = sums[first] + self.left_out
         for index, history in enumerate(self.histories):
             values = {name: float(total[index]) / n_rows[index] for name, total in sums.items()}
             loss = sum(value for name, value in values.items() if self._is_main(name))
