@@ -50,8 +50,11 @@ def assert_finite(ae, X):
 @pytest.mark.parametrize("exponent", [-97, 94])
 @pytest.mark.parametrize("estimator", **over(CASES))
 def test_a_table_of_another_scale(estimator, exponent):
-    X, factor = real(60, P), 2.0**exponent
+    # Folds of unequal size have weights.
+    X, factor = real(61, P), 2.0**exponent
     one, other = clone(estimator).fit(X), clone(estimator).fit(factor * X)
+    weight = np.arange(61.0)
+    assert_finite(clone(estimator).fit(factor * X, sample_weight=weight), factor * X)
     assert_finite(other, factor * X)
     assert one.n_iter_ == other.n_iter_
     if hasattr(one, "reconstruct"):
@@ -85,6 +88,9 @@ def test_a_line_search_on_another_scale(exponent):
     errors = [np.square(clone(ae).fit(f * X).reconstruct(f * X) / f - X).mean() for f in (1, 2.0**exponent)]
     assert errors[1] == pytest.approx(errors[0], rel=0.01)
     assert errors[0] < 0.98 * np.square(ae.set_params(hidden_layer_sizes=()).fit(X).reconstruct(X) - X).mean()
+    weighted = clone(ae).fit(X, sample_weight=np.arange(60.0))
+    twice = clone(ae).fit(X, sample_weight=2 * np.arange(60.0))
+    assert weighted.loss_curve_ == twice.loss_curve_
     for scale in (None, 0.5):
         # The curve's last entry is the loss of the weights: minus the score.
         likelihood = "gaussian" if scale is None else Gaussian(scale)
@@ -155,6 +161,14 @@ def test_a_number_far_from_its_column(name, early_stopping, value):
     except ValueError as error:
         assert "in column 2, row 17" in str(error) and "as far from the column's median" in str(error)
         assert not hasattr(ae, "model_")
+
+
+def test_a_stack_names_the_users_row():
+    X = shares(60, P)
+    X[37, 2] = 1e25
+    stack = StackedAE(2, layer="contractive", pretraining_iter=1, **SMALL)
+    with pytest.raises(ValueError, match="in column 2, row 37, .*as far from the column's median"):
+        stack.fit(X, sample_weight=np.arange(60.0))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

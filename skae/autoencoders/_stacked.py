@@ -248,7 +248,7 @@ class StackedAE(BaseAutoencoder):
             bent = self.code_activation if last else fitting.network.activation
             layer = self._layer(index == 0, bent, size, n_epochs, fitting)
             # Arrays, whatever the user has set for the output of transformers.
-            layer.set_output(transform="default").fit(rows, sample_weight=raw.weight)
+            _fit_layer(layer.set_output(transform="default"), rows, raw.weight)
             if layer.n_iter_ < n_epochs:
                 # The layer's own training ended early, which the user alone can have asked for.
                 raise KeyboardInterrupt(f"Interrupted while layer {index + 1} of {len(sizes)} was trained.")
@@ -337,6 +337,16 @@ class StackedAE(BaseAutoencoder):
         from skae.autoencoders._classifier import AutoencoderClassifier
 
         return AutoencoderClassifier(clone(self), **parameters).fit_from(self, X, y, sample_weight)
+
+
+def _fit_layer(layer, rows, weight) -> None:
+    """Fit a layer; of one that diverges the cause is told, as its columns and rows are not the user's."""
+    try:
+        layer.fit(rows, sample_weight=weight)
+    except ValueError as error:
+        if isinstance(error.__cause__, FloatingPointError):
+            raise error.__cause__ from None
+        raise
 
 
 @torch.no_grad()

@@ -311,7 +311,7 @@ class Trainer:
                 for batch in rows.epoch(self.plan.batch_size):
                     step = self._step_of(0, batch)
                     # A line search compares losses, which must not be lost beside a constant.
-                    constant = self.models[0].relative_loss(step)[1].detach()
+                    constant = self.models[0].relative_loss(step)[1].detach().double()
                     self.left_out += float(constant.sum() if step.weight is None else constant @ step.weight.double())
                     self._accumulate(player, 0, step, rows.n_rows)
                 return sum(player.sums.values())[0] * player.loss_scales[0] / rows.n_rows
@@ -327,7 +327,8 @@ class Trainer:
         sums = [{name: total.double().cpu() for name, total in player.sums.items()} for player in self.players]
         if self.by_hand is not None and not sums[0]:
             sums = [self.by_hand.collect(n_rows, rows.is_masked)]
-        sums[0][next(iter(sums[0]))] += self.left_out
+        first = next(iter(sums[0]))
+        sums[0][first] = sums[0][first] + self.left_out
         full_names = [p.name + name for p, terms in zip(self.players, sums, strict=True) for name in terms]
         names = unique_names(full_names)
         for index, history in enumerate(self.histories):
