@@ -63,9 +63,10 @@ class Player:
     def add_terms(self, terms: dict[str, Tensor], weight: Tensor | None, model: int) -> None:
         """Add one model's terms, summed by the rows' weights, to the sums of the epoch."""
         for name, term in terms.items():
-            # Matrix products in bfloat16 make terms that sums and weights are too precise for.
-            term = term.to(self.flat.values.dtype)
-            value = term.sum() if weight is None else term @ weight
+            # Matrix products in bfloat16 make terms that sums and weights are too precise for; those of tiny or huge
+            # units come in double precision.
+            term = term.to(torch.promote_types(term.dtype, self.flat.values.dtype))
+            value = term.sum() if weight is None else term @ weight.to(term.dtype)
             if name not in self.sums:
                 self.sums[name] = value.new_zeros(len(self.loss_scales))
             self.sums[name][model].add_(value)
