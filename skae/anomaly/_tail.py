@@ -22,7 +22,7 @@ class Tail:
     r"""Tail probability of scores, calibrated on held-out rows.
 
     Up to the 0.9 quantile t of the calibration scores it is their empirical distribution; scores
-    that are equal but for rounding have one tail probability, the middle of theirs.
+    that are equal but for rounding have one tail probability, the least of theirs.
     Beyond, the logarithm of the score has an exponential tail,
 
     .. math:: p(s) = 0.1 \exp(-(\log s - \log t) / b),
@@ -91,8 +91,9 @@ def _without_jumps(knots: np.ndarray, values: np.ndarray, widths: np.ndarray) ->
     several = last > first
     edges = np.stack([knots[first] - np.where(several, width / 4, 0), knots[last] + width / 4], axis=1)
     kept = np.stack([np.full(len(first), True), several], axis=1)
-    middle = np.where(several, -np.log((np.exp(-values[first]) + np.exp(-values[last])) / 2), values[first])
-    return edges[kept], np.repeat(middle, kept.sum(axis=1))
+    # A tie at the end of the body is not more surprising than what is beyond it.
+    highest = np.where(several, np.minimum(values[last], -np.log1p(-TAIL_BEGINS)), values[first])
+    return edges[kept], np.repeat(highest, kept.sum(axis=1))
 
 
 def harmonic_mean(surprises: Sequence[np.ndarray]) -> np.ndarray:
