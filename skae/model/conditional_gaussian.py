@@ -306,6 +306,7 @@ def _prior_variance(scatter: Tensor, filled: Tensor, known: Tensor, weight: Tens
     n = float(count.mean())
     if n <= p:
         return diagonal
-    unique = 1 / torch.linalg.inv(filled + torch.diag(OWN_SHARE * diagonal)).diagonal()
+    least = torch.where(diagonal > 0, OWN_SHARE * diagonal, 1.0)
+    unique = 1 / torch.linalg.inv(filled + torch.diag(least)).diagonal()
     unique = unique * weight.sum() / count.clamp_min(1.0)
     return torch.minimum(diagonal, PRIOR_RESIDUALS * n / (n - p) * unique)
