@@ -149,7 +149,7 @@ def _usable(configuration: Configuration, estimator, X, new) -> None:
 def _check_values(name: str, values, X, estimator) -> None:
     _check(len(values) == X.shape[0], f"{name} has {len(values)} rows of {X.shape[0]}")
     # An encoded table has gaps where the table has, and so has the table that comes back.
-    _check(hasattr(estimator, "groups_") or _finite(values), f"{name} is not finite")
+    _check(hasattr(estimator, "groups_") or _finite(_with_values(values, X)), f"{name} is not finite")
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and name in ("transform", "reconstruct"):
         expected = _dtype(X)
         _check(expected is None or values.dtype == expected, f"{name} has dtype {values.dtype}, not {expected}")
@@ -175,6 +175,14 @@ def _row(X, index: int):
     if isinstance(X, pd.DataFrame):
         return X.iloc[index : index + 1]
     return X[index : index + 1]
+
+
+def _with_values(values, X):
+    """The columns of which X knows a value: what strings and categories could be that were never seen, nobody knows."""
+    if not (isinstance(values, pd.DataFrame) and isinstance(X, pd.DataFrame) and list(values) == list(X)):
+        return values
+    unknown = [name for name in X if X[name].isna().all() and values[name].dtype.kind not in "fc"]
+    return values.drop(columns=unknown)
 
 
 def _finite(values) -> bool:
