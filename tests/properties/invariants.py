@@ -133,7 +133,7 @@ def _usable(configuration: Configuration, estimator, X, new) -> None:
         for name, values in made.items():
             _check_values(name, values, rows, estimator)
     for name, values in drawn(estimator, new).items():
-        _check(bool(_finite(values)), f"{name} is not finite")
+        _check(bool(_finite(_with_values(values, new))), f"{name} is not finite")
     _same(there, results(estimator, X), "a second call differs")
     _same(once, results(pickle.loads(pickle.dumps(estimator)), new), "the pickled estimator differs")
     again = clone(estimator)

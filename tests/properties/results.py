@@ -66,7 +66,8 @@ def drawn(estimator, X) -> dict:
     if hasattr(estimator, "score") and not hasattr(estimator, "predict"):
         made["score"] = np.asarray(estimator.score(X))
     if hasattr(estimator, "sample_completions"):
-        made["sample_completions"] = np.asarray(estimator.sample_completions(X, 2, n_samples=20, random_state=0))
+        for index, table in enumerate(estimator.sample_completions(X, 2, n_samples=20, random_state=0)):
+            made[f"completion {index}"] = table
     if hasattr(estimator, "interval"):
         for index, table in enumerate(estimator.sample(X, 2, random_state=0)):
             made[f"sample {index}"] = table
