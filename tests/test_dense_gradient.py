@@ -29,7 +29,7 @@ from skae.training.dense_paths import ACTIVATIONS
 from skae.training.players import make_players
 
 N, P = 16, 5
-UNCOVERED = ("bounded_gaussian", "student_t", "multinomial", "example")
+UNCOVERED = ("bounded_gaussian", "negative_binomial", "student_t", "multinomial", "example")
 COVERED = {name: example for name, example in LIKELIHOODS.items() if not name.startswith(UNCOVERED)}
 COVERED["mixed"] = Example(Mixed([("gaussian", 1), ("categorical", 2), ("bernoulli", 1), ("gaussian", 1)]), tables)
 COVERED["mixed-columns"] = Example(clone(COVERED["mixed"].part).set_params(scale="columns"), tables)
