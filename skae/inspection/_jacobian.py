@@ -279,7 +279,7 @@ class _DecoderDerivative(_Derivative):
 
     def value(self, x: Tensor) -> Tensor:
         model = self.model
-        return model.scaling.from_target(model.likelihood.mean(model.decoder(x / model.code_unit)))
+        return model.scaling.from_target(model.expected(x / model.code_unit))
 
     def at(self, x: Tensor) -> Tensor:
         return row_jacobian(self.value, x)

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.model.conditional import with_classes
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective
 from skae.model.networks import Dense, reset_parts
@@ -165,11 +166,6 @@ class AdversarialCode(Penalty):
         code = step.one_sample.detach()
         real = self.prior_part.sample(len(code), step.model, step.generator)
         return AdversarialLoss("non_saturating").critic(step.critic(self), real, code, step.generator)
-
-
-def with_classes(rows: Tensor, classes: Tensor | None) -> Tensor:
-    """Rows and the columns of their classes, where there are any."""
-    return rows if classes is None else torch.cat([rows, classes], dim=1)
 
 
 class GenerativeAdversary(Model):

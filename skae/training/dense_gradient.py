@@ -64,6 +64,7 @@ class DenseGradient:
             and model.emphasis == 1
             and not model.has_double_loss
             and model.walkback == 0
+            and model.n_classes == 0
             and _is_plain_likelihood(model)
             and all(_is_plain(network) for network in (model.encoder, model.decoder))
         )
