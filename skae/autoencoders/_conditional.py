@@ -25,6 +25,9 @@ class ConditionalMixin:
             raise ValueError("conditional=True needs the classes of the rows: pass y to fit.")
         y = column_or_1d(y)
         check_consistent_length(X, y)
+        # What is not itself is a gap: NaN; and None is none.
+        if any(each is None or each != each for each in y.tolist()):
+            raise ValueError("y has rows without a class: leave them out, or give them a class of their own.")
         if reset:
             self.classes_ = np.unique(y)
         return self._one_hot(y)
@@ -44,7 +47,10 @@ class ConditionalMixin:
     def _drawing_classes(self, n_samples, y):
         """A function of model and generator that makes the classes' columns of rows to draw; None without classes."""
         if y is not None:
-            y = torch.from_numpy(self._one_hot(np.broadcast_to(np.asarray(y), (n_samples,))))
+            y = np.asarray(y)
+            if y.ndim and y.shape != (n_samples,):
+                raise ValueError(f"y has {y.size} classes for {n_samples} rows: give one, or one for each row.")
+            y = torch.from_numpy(self._one_hot(np.broadcast_to(y, (n_samples,))))
 
         def draw(model, generator):
             device = model.reference.device

@@ -254,8 +254,7 @@ class _EncoderDerivative(_Derivative):
     method = "transform"
 
     def _step(self, x: Tensor) -> Step:
-        input, observed = self.model.scaling.input(x)
-        return Step(self.model, input, input, observed)
+        return self.model.step(*self.model.prepare(x))
 
     def value(self, x: Tensor) -> Tensor:
         step = self._step(x)

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skae.model.conditional import ConditionalStep, with_classes
+from skae.model.conditional import ConditionalStep, observed_with_classes, with_classes
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective, unique_names
@@ -236,7 +236,8 @@ class Autoencoder(Model):
         input, target, observed = self.prepare(x)
         rounded = with_classes(input.to(torch.float32), y)
         target = rounded if target is input else target.to(torch.float32)
-        return rounded, target, None if observed is None else observed.to(torch.float32)
+        observed = None if observed is None else observed.to(torch.float32)
+        return rounded, target, observed_with_classes(observed, y)
 
     def expected(self, z: Tensor) -> Tensor:
         """E[x | z] in the units of the likelihood, over the classes by their shares, of shape (n_rows, n_features)."""

@@ -16,6 +16,13 @@ def with_classes(rows: Tensor, classes: Tensor | None) -> Tensor:
     return rows if classes is None else torch.cat([rows, classes.to(rows.dtype)], dim=1)
 
 
+def observed_with_classes(observed: Tensor | None, classes: Tensor | None) -> Tensor | None:
+    """Which entries were observed of rows and the columns of their classes, which all are; None stays None."""
+    if observed is None or classes is None:
+        return observed
+    return with_classes(observed, torch.ones_like(classes))
+
+
 class ConditionalStep(Step):
     r"""A batch of rows whose classes encoder and decoder are told, as columns of zeros and a one.
 
