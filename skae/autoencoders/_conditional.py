@@ -22,7 +22,10 @@ class ConditionalMixin:
         if not self.conditional:
             return None
         if y is None:
-            raise ValueError("conditional=True needs the classes of the rows: pass y to fit.")
+            raise ValueError(
+                f"conditional=True needs the classes of the rows: {type(self).__name__} requires y to be passed, but "
+                "the target y is None."
+            )
         y = column_or_1d(y)
         check_consistent_length(X, y)
         # What is not itself is a gap: NaN; and None is none.
