@@ -48,13 +48,16 @@ def _models_and_batches(estimator, example, n_models, gaps=False, weighted=False
         X = example.rows(N, P, index)
         if gaps:
             X = np.where(np.random.default_rng(index).random(X.shape) < 0.2, np.nan, X)
-        fitted = clone(estimator).set_params(max_iter=1, early_stopping=False, random_state=index).fit(X)
+        fitted = clone(estimator).set_params(max_iter=1, early_stopping=False, random_state=index)
+        classes = np.eye(3)[np.arange(N) % 3]
+        fitted.fit(X, classes.argmax(1))
         with torch.no_grad():
             for parameter in fitted.model_.parameters():
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator()))
         weight = torch.rand(N, generator=generator(index)) if weighted else None
         models.append(fitted.model_)
-        batches.append(Batch(*fitted.model_.prepare_for_training(torch.tensor(X)), weight))
+        told = [torch.tensor(classes)] if fitted.model_.n_classes else []
+        batches.append(Batch(*fitted.model_.prepare_for_training(torch.tensor(X), *told), weight))
     return models, batches
 
 
@@ -119,6 +122,17 @@ def test_likelihoods_weights_and_gaps(example, init, weighted, gaps, n_models):
 def test_normal_codes(example, weighted, gaps, n_models):
     estimator = VAE(4, hidden_layer_sizes=(7,), likelihood=clone(example.part), beta=0.7, kl_warm_up=0.5)
     _assert_same(*_models_and_batches(estimator, example, n_models, gaps, weighted), progress=0.3)
+
+
+@SIDE_BY_SIDE
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+@pytest.mark.parametrize("hidden", [(), (7,)])
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("name", ["gaussian", "gaussian-columns", "bernoulli", "mixed"])
+def test_codes_of_rows_of_classes(name, init, hidden, gaps, n_models):
+    example = COVERED[name]
+    estimator = VAE(3, hidden_layer_sizes=hidden, likelihood=clone(example.part), init=init, conditional=True)
+    _assert_same(*_models_and_batches(estimator, example, n_models, gaps, True), progress=0.3)
 
 
 def test_normal_codes_at_the_bounds_of_their_variance():
@@ -215,6 +229,7 @@ TRAINED = {
     "silu": AutoencoderTransformer(2, activation="silu", penalties=[PENALTIES["laplace"]]),
     "denoising": DenoisingAE(2, corruption=GaussianNoise((0.1, 0.5)), conditioning="noise_level"),
     "vae": VAE(2, kl_warm_up=0.5),
+    "vae-classes": VAE(2, conditional=True),
     "masked": MaskedAE(2),
 }
 
@@ -224,9 +239,9 @@ def test_training_is_the_same_by_hand_and_by_autograd(estimator, monkeypatch):
     X = LIKELIHOODS["gaussian"].rows(80, P)
     options = {"hidden_layer_sizes": (6,), "max_iter": 5, "batch_size": 16, "early_stopping": False}
     ae = clone(estimator).set_params(random_state=0, **options)
-    by_hand = clone(ae).fit(X)
+    by_hand = clone(ae).fit(X, np.arange(80) % 3)
     monkeypatch.setattr("skae.training.trainer.DenseGradient", SimpleNamespace(covers=lambda *_: False))
-    by_autograd = clone(ae).fit(X)
+    by_autograd = clone(ae).fit(X, np.arange(80) % 3)
     np.testing.assert_allclose(by_hand.loss_curve_, by_autograd.loss_curve_, rtol=1e-5)
     for name, values in by_autograd.loss_terms_.items():
         np.testing.assert_allclose(by_hand.loss_terms_[name], values, rtol=1e-4, atol=1e-5)

@@ -59,6 +59,7 @@ def test_fitted_attributes_are_documented(estimator):
     assert found - documented == set()
     # Documented and not found are only those that some fits do not have.
     some = {"feature_names_in_", "explained_variance_", "explained_variance_ratio_", "table_encoder_"}
+    some |= {"classes_", "class_prior_"}
     assert documented - found <= {*some, "components_", "mean_"}
     for name in ("explained_variance_", "explained_variance_ratio_"):
         assert (name in found) == (estimator.init == "pca")

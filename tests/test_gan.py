@@ -115,6 +115,17 @@ def test_classes_that_are_missing_or_unknown():
     assert clone(gan).fit(X[:20].repeat(2, 0), y[:20].repeat(2)).sample(4).shape == (4, 2)
 
 
+def test_shares_of_classes_are_weighted_and_gaps_may_be_in_some_chunks_alone(monkeypatch):
+    X, y, _ = three_classes(90)
+    weight = 1.0 + (y == "a")
+    gan = GAN(2, conditional=True, **SMALL).fit(X, y, sample_weight=weight)
+    expected = [weight[y == label].sum() / weight.sum() for label in "abc"]
+    np.testing.assert_allclose(gan.class_prior_, expected)
+    X[0, 0] = np.nan
+    monkeypatch.setattr("skae.training.batches.CHUNK_ELEMENTS", 60)
+    assert np.isfinite(gan.fit(X, y).sample(5, y="a", random_state=0)).all()
+
+
 @pytest.mark.slow
 def test_eight_modes_on_a_ring():
     """Every mode gets draws; the benchmark `generative` has narrow modes and counts draws of high quality."""

@@ -38,7 +38,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return list(penalties)
 
     def _conditioning(self):
-        """What the network is told of the corruption: None, "noise_level" or "mask"."""
+        """What the encoder is told beside the row: None, "noise_level", "mask" or "class"."""
         return None
 
     @property
@@ -68,6 +68,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             emphasis=self._emphasis(),
             walkback=self._walkback(),
             shortcut=self.init == "pca",
+            class_prior=self._class_prior(),
         )
 
     def _start_model(self, model: Autoencoder, raw: RawRows, fitting: Fitting) -> None:
@@ -124,7 +125,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         with torch.inference_mode():
             for start in range(0, len(codes), step):
                 z = self._latent(model, torch.tensor(codes[start : start + step], device=device))
-                rows = model.scaling.from_target(model.likelihood.mean(model.decoder(z)))
+                rows = model.scaling.from_target(model.expected(z))
                 out[start : start + step] = rows.cpu().numpy()
         return self._as_table(out, X)
 

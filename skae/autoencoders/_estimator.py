@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
+from skae.model.conditional import with_classes
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
 from skae.model.mixed import Mixed
@@ -204,6 +205,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         """Further fitted attributes, by name, where the rows are a part of what the model has seen."""
         return self._after_fit(raw)
 
+    def _class_prior(self) -> tuple[float, ...]:
+        """Shares of the classes that encoder and decoder are told; empty where they are told none."""
+        return ()
+
     # Fitting ---------------------------------------------------------------------------------
 
     def _targets(self, X, y, *, reset: bool) -> np.ndarray | None:
@@ -367,7 +372,8 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         size = max(1, CHUNK_ELEMENTS // max(1, n_copies * raw.n_features))
         with torch.inference_mode():
             for start in range(0, raw.n_rows, size):
-                yield start, model_step(model, raw.take(slice(start, start + size)))
+                rows = slice(start, start + size)
+                yield start, model_step(model, raw.take(rows), None if raw.y is None else torch.as_tensor(raw.y[rows]))
 
     def _model(self, dtype) -> Model:
         """The model in a precision, where its device has that."""
@@ -473,9 +479,9 @@ class UnsupervisedEstimator(TrainedEstimator):
         return self
 
 
-def model_step(model: Model, x: torch.Tensor) -> Any:
-    """Raw rows in the model."""
+def model_step(model: Model, x: torch.Tensor, classes: torch.Tensor | None = None) -> Any:
+    """Raw rows in the model, with the columns of their classes where these are known."""
     x = x.to(model.reference.device, model.reference.dtype)
     input, observed = model.scaling.input(x)
     target = input if model.scaling.same_target else partial(model.scaling.target, x)
-    return model.step(input, target, observed)
+    return model.step(with_classes(input, None if classes is None else classes.to(x)), target, observed)

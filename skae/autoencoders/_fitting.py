@@ -26,7 +26,7 @@ from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays
 from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
 from skae.training.early_stopping import EarlyStopping, best_length, holdable, single_split
 from skae.training.optimizers import as_optimizer
-from skae.training.principal_axes import column_bounds, column_moments, farthest_cell, principal_axes
+from skae.training.principal_axes import class_means, column_bounds, column_moments, farthest_cell, principal_axes
 from skae.training.trainer import History, Plan, Trainer
 
 # Axes that are computed where their number is not given.
@@ -194,7 +194,9 @@ class Fitting:
             return None
         asked = min(self.n_given, raw.n_features) if asked is None else asked
         n_axes = self.estimator._posterior().n_decoded(int(asked)) if isinstance(asked, Integral) else MAX_AXES
-        return principal_axes(raw, Scaling(self.likelihood, columns), n_axes, self.cpu_generator)
+        scaling = Scaling(self.likelihood, columns)
+        means = class_means(raw, scaling) if self.estimator._class_prior() else None
+        return principal_axes(raw, scaling, n_axes, self.cpu_generator, means)
 
     def _assemble(self, columns: Columns, n_components: int) -> Model:
         with seeded_global_generator(self.cpu_generator):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
+from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import UnsupervisedEstimator
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
 
 
-class GAN(UnsupervisedEstimator):
+class GAN(ConditionalMixin, UnsupervisedEstimator):
     r"""Generative adversarial network: rows from a generator that a critic cannot tell from real ones.
 
     .. math:: \min_G \max_D E_x \log \sigma(D(x)) + E_z \log(1 - \sigma(D(G(z))))
@@ -174,28 +174,6 @@ class GAN(UnsupervisedEstimator):
             n_classes=len(self.classes_) if self.conditional else 0,
         )
 
-    def _targets(self, X, y, *, reset):
-        if not self.conditional:
-            return None
-        if y is None:
-            raise ValueError("conditional=True needs the classes of the rows: pass y to fit.")
-        y = column_or_1d(y)
-        check_consistent_length(X, y)
-        if reset:
-            self.classes_, counts = np.unique(y, return_counts=True)
-            self.class_prior_ = counts / counts.sum()
-        return self._one_hot(y)
-
-    def _one_hot(self, y) -> np.ndarray:
-        """Columns of zeros and a one for classes, of shape (n_rows, n_classes)."""
-        if not hasattr(self, "classes_"):
-            raise ValueError("y is the class of rows, which this GAN was not fitted to: use conditional=True.")
-        y = np.asarray(y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y has classes that fit has not seen: {list(unknown)}.")
-        return (y[:, None] == self.classes_).astype(np.float32)
-
     def sample(self, n_samples=1, *, y=None, random_state=None):
         """Draw rows.
 
@@ -215,18 +193,10 @@ class GAN(UnsupervisedEstimator):
             that of fit.
         """
         check_is_fitted(self)
-        if y is not None:
-            y = self._one_hot(np.broadcast_to(np.asarray(y), (n_samples,)))
+        classes = self._drawing_classes(n_samples, y)
 
         def draw(model, generator):
-            if not model.n_classes:
-                return model.draw(n_samples, generator)
-            device = model.reference.device
-            if y is not None:
-                return model.draw(n_samples, generator, torch.from_numpy(y).to(device))
-            shares = torch.tensor(self.class_prior_, device=device)
-            index = torch.multinomial(shares, n_samples, replacement=True, generator=generator)
-            return model.draw(n_samples, generator, torch.eye(model.n_classes, device=device)[index])
+            return model.draw(n_samples, generator, classes(model, generator))
 
         return self._drawn(draw, random_state)
 
@@ -254,9 +224,3 @@ class GAN(UnsupervisedEstimator):
             return sum(share * model.critic_of(each.expand(len(rows), -1))(rows)[:, 0] for each, share in parts)
 
         return self._scores(X, score)
-
-    def __sklearn_tags__(self):
-        """Classes, if conditional."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = self.conditional
-        return tags

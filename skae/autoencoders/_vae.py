@@ -12,9 +12,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
+from skae.model.conditional import with_classes
 from skae.model.marginal import log_density
 from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
 from skae.model.posteriors import DiagonalGaussian
@@ -23,7 +25,7 @@ from skae.training.batches import RawRows
 from skae.training.device import new_generator
 
 
-class VAE(BaseAutoencoder):
+class VAE(ConditionalMixin, BaseAutoencoder):
     r"""Variational autoencoder: a distribution over codes, and one over rows.
 
     .. math:: \max E_{q(z \mid x)} [\log p(x \mid z)] - \beta\, KL(q(z \mid x) \,\|\, N(0, I)),
@@ -47,6 +49,13 @@ class VAE(BaseAutoencoder):
         p(z). "vamp" learns a mixture of posteriors of pseudo-inputs [4]_, which fits the codes
         better and helps against collapse. A prior needs a density here: "uniform", "swiss_roll" and
         functions have none.
+    conditional : bool, default=False
+        Whether encoder and decoder are told the class of each row, the `y` of `fit`, so that `sample`
+        can draw rows of a class [8]_ [9]_. All else is asked of rows without `y`: `score_samples` is
+        the density log Σ p(y) p(x | y), `complete` and `sample_completions` weigh the classes by
+        p(y | x_o), `transform`, `posterior` and `reconstruct` take a row to be of its most likely
+        class, and `inverse_transform` is the mean over the classes by their shares. It does not go
+        with `missingness` or ``prior="vamp"``. Otherwise `y` is not used.
     missingness : {"self_masking", "self_masking_known"}, Missingness or None, default=None
         Why entries are missing. None takes it that their own values have nothing to do with it.
         "self_masking" learns how likely an entry is missing given its value [7]_, and
@@ -68,6 +77,10 @@ class VAE(BaseAutoencoder):
         variance.
     active_units_ : int
         Components whose posterior mean varies by more than 0.01 over the training rows [2]_.
+    classes_ : ndarray of shape (n_classes,)
+        The classes, if `conditional`.
+    class_prior_ : ndarray of shape (n_classes,)
+        Their shares in `fit`, or in the first call of `partial_fit`, if `conditional`.
 
     See Also
     --------
@@ -86,6 +99,10 @@ class VAE(BaseAutoencoder):
        sets", ICML 2019.
     .. [7] Ipsen, Mattei and Frellsen, "not-MIWAE: deep generative modelling with missing not at
        random data", ICLR 2021.
+    .. [8] Sohn, Lee and Yan, "Learning structured output representation using deep conditional
+       generative models", NIPS 2015.
+    .. [9] Kingma, Rezende, Mohamed and Welling, "Semi-supervised learning with deep generative
+       models", NIPS 2014, section 2, of rows that all have a class.
 
     Examples
     --------
@@ -113,6 +130,7 @@ class VAE(BaseAutoencoder):
         "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "conditional": ["boolean"],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "penalties": ["array-like"],
     }
@@ -134,6 +152,7 @@ class VAE(BaseAutoencoder):
         free_bits=0.0,
         n_importance_samples=1,
         prior="normal",
+        conditional=False,
         missingness=None,
         penalties=(),
         max_iter="auto",
@@ -160,7 +179,14 @@ class VAE(BaseAutoencoder):
         return NotAtRandom(self.beta, **options, missingness=as_missingness(self.missingness))
 
     def _conditioning(self):
+        if self.conditional and self.missingness is not None:
+            raise ValueError("conditional=True does not go with missingness: leave one of them out.")
+        if self.conditional:
+            return "class"
         return None if self.missingness is None else "mask"
+
+    def _class_prior(self):
+        return tuple(self.class_prior_.tolist()) if self.conditional else ()
 
     def _dense_network(self, hidden_layer_sizes, activation):
         if self.missingness is None or not isinstance(self.hidden_layer_sizes, str):
@@ -222,7 +248,7 @@ class VAE(BaseAutoencoder):
         noise = torch.randn(n_samples, 1, self.n_components_, generator=generator, dtype=torch.float64)
         seed = int(torch.randint(2**31, (), generator=generator))
 
-        def bound(model, step):
+        def bound_of(model, step):
             posterior, encoded = model.posterior, step.encoded
             scale = torch.exp(0.5 * posterior.log_variance(encoded))
             logs = []
@@ -236,6 +262,10 @@ class VAE(BaseAutoencoder):
                 made[gappy] = self._log_density_of_gappy(model, step, gappy, noise, seed).to(made.dtype)
             return made
 
+        def bound(model, step):
+            parts = [log_share + bound_of(model, each) for log_share, each in step.by_class()]
+            return torch.logsumexp(torch.stack(parts), dim=0) if len(parts) > 1 else parts[0]
+
         # A few rows at a time, so that their draws share a chunk.
         return self._scores(X, bound, min(n_samples, 16))
 
@@ -248,7 +278,7 @@ class VAE(BaseAutoencoder):
         size = max(1, CHUNK_ELEMENTS // ((2 * self.n_components_ + 1) * model.n_features))
         made = []
         for index in gappy.nonzero().flatten().split(size):
-            rows = (each[index].double() for each in (step.input, step.target, step.observed))
+            rows = (each[index].double() for each in (step.given, step.target, step.observed))
             some = exact.step(*rows)
             made.append(log_density(some, noise, drawn, _draws_at_once(some)))
         return torch.cat(made) if made else noise.new_zeros(0)
@@ -341,6 +371,7 @@ class VAE(BaseAutoencoder):
         """Indices of rows with gaps, and their step, in single precision: noise is a larger error than rounding."""
         model = self.model_
         widest = max([model.n_features, *(len(each) for each in model.decoder.parameters() if each.ndim)])
+        n_copies *= max(1, model.n_classes)
         size, gappy = max(1, CHUNK_ELEMENTS // (n_copies * widest)), np.flatnonzero(np.isnan(X).any(axis=1))
         with torch.inference_mode():
             for start in range(0, len(gappy), size):
@@ -353,13 +384,15 @@ class VAE(BaseAutoencoder):
         rows, before = self.model_.scaling.from_target(rows.cpu().double()).numpy(), tables[..., index, :]
         tables[..., index, :] = np.where(np.isnan(before), rows, before)
 
-    def sample(self, n_samples=1, *, random_state=None, return_mean=False):
+    def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False):
         """Draw rows from the model.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
+        y : label or array-like of shape (n_samples,), default=None
+            Class of all rows, or of each, if `conditional`; None draws classes by their shares in `fit`.
         random_state : int, RandomState instance or None, default=None
             Seed.
         return_mean : bool, default=False
@@ -370,9 +403,12 @@ class VAE(BaseAutoencoder):
         ndarray or DataFrame of shape (n_samples, n_features_in_)
             Rows in the units of the training data; with likelihood="mixed" a table like that of fit.
         """
+        check_is_fitted(self)
+        classes = self._drawing_classes(n_samples, y)
 
         def draw(model, generator):
-            eta = model.decoder(model.prior.sample(n_samples, model, generator))
+            told = classes(model, generator)
+            eta = model.decoder(with_classes(model.prior.sample(n_samples, model, generator), told))
             return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
 
         return self._drawn(draw, random_state)

@@ -254,8 +254,7 @@ class _EncoderDerivative(_Derivative):
     method = "transform"
 
     def _step(self, x: Tensor) -> Step:
-        input, observed = self.model.scaling.input(x)
-        return Step(self.model, input, input, observed)
+        return self.model.step(*self.model.prepare(x))
 
     def value(self, x: Tensor) -> Tensor:
         step = self._step(x)
@@ -279,7 +278,7 @@ class _DecoderDerivative(_Derivative):
 
     def value(self, x: Tensor) -> Tensor:
         model = self.model
-        return model.scaling.from_target(model.likelihood.mean(model.decoder(x / model.code_unit)))
+        return model.scaling.from_target(model.expected(x / model.code_unit))
 
     def at(self, x: Tensor) -> Tensor:
         return row_jacobian(self.value, x)

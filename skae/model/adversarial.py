@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.model.conditional import observed_with_classes, with_classes
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective
 from skae.model.networks import Dense, reset_parts
@@ -167,11 +168,6 @@ class AdversarialCode(Penalty):
         return AdversarialLoss("non_saturating").critic(step.critic(self), real, code, step.generator)
 
 
-def with_classes(rows: Tensor, classes: Tensor | None) -> Tensor:
-    """Rows and the columns of their classes, where there are any."""
-    return rows if classes is None else torch.cat([rows, classes], dim=1)
-
-
 class GenerativeAdversary(Model):
     """A generator, which decodes draws of a prior, and a critic of rows.
 
@@ -239,7 +235,8 @@ class GenerativeAdversary(Model):
         input, observed = self.scaling.input(x)
         target = input if self.scaling.same_target else self.scaling.target(x)
         rounded = with_classes(target.to(torch.float32), None if y is None else y.to(torch.float32))
-        return rounded, rounded, None if observed is None else observed.to(torch.float32)
+        observed = None if observed is None else observed.to(torch.float32)
+        return rounded, rounded, observed_with_classes(observed, y)
 
     def objectives(self) -> list[Objective]:
         """The generator's, then the critic's."""
@@ -281,7 +278,8 @@ class AdversarialStep:
         progress: float | Tensor = 1.0,
     ):
         # The likelihood's units, in which the generator speaks, are the critic's as well.
-        self.model, self.target, self.observed, self.weight = model, target, observed, weight
+        self.model, self.target, self.weight = model, target, weight
+        self.observed = None if observed is None else observed[:, : model.n_features]
         self.generator, self.progress = generator, progress
 
     @cached_property

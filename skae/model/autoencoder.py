@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.model.conditional import ConditionalStep, observed_with_classes, with_classes
 from skae.model.corruptions import Corrupted, Corruption, GaussianNoise
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective, unique_names
@@ -35,7 +37,7 @@ class Autoencoder(Model):
     n_components : int
     corruption : Corruption or None
     penalties : sequence of Penalty
-    conditioning : {None, "noise_level", "mask"}
+    conditioning : {None, "noise_level", "mask", "class"}
         What the encoder is told beside the row.
     emphasis : float
         Weight of corrupted entries in the likelihood.
@@ -43,6 +45,8 @@ class Autoencoder(Model):
         Most steps of the chain of corrupting and drawing, beyond the first, before a row is rebuilt.
     shortcut : bool
         Whether a linear path stands beside the networks, for a start at PCA.
+    class_prior : sequence of float
+        Shares of the classes that encoder and decoder are told; empty where they are told none.
     """
 
     # Whether entries that the network sees count in no term of the loss.
@@ -62,6 +66,7 @@ class Autoencoder(Model):
         emphasis: float = 1.0,
         walkback: int = 0,
         shortcut: bool = True,
+        class_prior: Sequence[float] = (),
     ):
         super().__init__()
         self._remember(locals())
@@ -71,6 +76,8 @@ class Autoencoder(Model):
         self.penalty_names = unique_names((penalty.name for penalty in self.penalties), posterior.term_names)
         self.conditioning, self.emphasis, self.walkback = conditioning, emphasis, walkback
         self.n_features, self.n_components = len(columns.mean), n_components
+        self.class_prior, self.n_classes = tuple(class_prior), len(class_prior)
+        self.log_class_prior = [math.log(share) if share > 0 else -math.inf for share in class_prior]
         self.scaling = Scaling(likelihood, columns)
         # What an encoder that is told the noise's level is told of rows without noise.
         self.least_log_level = corruption.log_scales(self.scaling)[0] if isinstance(corruption, GaussianNoise) else 0.0
@@ -82,15 +89,18 @@ class Autoencoder(Model):
     def _build(self, shortcut: bool) -> None:
         noisy = self.conditioning == "noise_level" and self.posterior.step_class is None
         self.preconditioned = noisy and not shortcut and self.scaling.same_target
-        self.step_class = PreconditionedStep if self.preconditioned else self.posterior.step_class or Step
+        plain = ConditionalStep if self.n_classes else Step
+        self.step_class = PreconditionedStep if self.preconditioned else self.posterior.step_class or plain
         p, d = self.n_features, self.n_components
-        n_conditions = self._n_conditions()
-        encoder = self.network.encoder(p + n_conditions, self.posterior.n_outputs(d))
-        n_decoded = self.posterior.n_decoded(d)
+        n_conditions, n_outputs = self._n_conditions(), self.posterior.n_outputs(d)
+        encoder = self.network.encoder(p + n_conditions, n_outputs)
+        n_decoded = self.posterior.n_decoded(d) + self.n_classes
+        if self.n_classes and getattr(self.network, "tied", False):
+            raise ValueError("A decoder that is told classes cannot have the encoder's weights: use tied=False.")
         decoder = self.network.decoder(n_decoded, p, encoder)
         if shortcut:
             linear = isinstance(encoder, Dense) and len(encoder.layers) == 1
-            encoder = Shortcut(None if linear else encoder, p, p + n_conditions, self.posterior.n_outputs(d))
+            encoder = Shortcut(None if linear else encoder, p + self.n_classes, p + n_conditions, n_outputs)
             decoder = Shortcut(None if linear else decoder, n_decoded, n_decoded, p)
             if getattr(self.network, "tied", False) and not self.posterior.variational:
                 decoder.linear.tie(encoder.linear)
@@ -108,6 +118,9 @@ class Autoencoder(Model):
         self.has_double_loss = not 1 / MOST_LOSS_SCALE <= self.loss_scale <= MOST_LOSS_SCALE
         if fixed is not None and self.has_double_loss:
             self._fixed_log_scale = fixed.double()
+        if self.n_classes:
+            # What stands where an entry of a row of each class was not observed.
+            self.register_buffer("class_means", torch.zeros(self.n_classes, p))
         self.code_module = self.posterior.build(self)
         jacobian = self.scaling.log_jacobian()
         self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
@@ -119,7 +132,7 @@ class Autoencoder(Model):
             penalty.prepare(self)
 
     def _n_conditions(self) -> int:
-        return {None: 0, "noise_level": 1, "mask": self.n_features}[self.conditioning]
+        return {None: 0, "noise_level": 1, "mask": self.n_features, "class": self.n_classes}[self.conditioning]
 
     @property
     def reference(self) -> Tensor:
@@ -150,7 +163,7 @@ class Autoencoder(Model):
     @property
     def is_choice(self) -> bool:  # type: ignore[override]
         """Whether it returns choices, which a rounding error may turn."""
-        return self.posterior.is_choice or self.has_memory
+        return self.posterior.is_choice or self.has_memory or self.n_classes > 0
 
     @property
     def linear_encoder(self) -> Linear | None:
@@ -218,12 +231,21 @@ class Autoencoder(Model):
         target = input if self.scaling.same_target else self.scaling.target(x)
         return input, target, observed
 
-    def prepare_for_training(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Raw rows as (input, target, observed) in float32."""
+    def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw rows as (input, target, observed) in float32; columns of classes stand behind those of the input."""
         input, target, observed = self.prepare(x)
-        rounded = input.to(torch.float32)
+        rounded = with_classes(input.to(torch.float32), y)
         target = rounded if target is input else target.to(torch.float32)
-        return rounded, target, None if observed is None else observed.to(torch.float32)
+        observed = None if observed is None else observed.to(torch.float32)
+        return rounded, target, observed_with_classes(observed, y)
+
+    def expected(self, z: Tensor) -> Tensor:
+        """E[x | z] in the units of the likelihood, over the classes by their shares, of shape (n_rows, n_features)."""
+        if not self.n_classes:
+            return self.likelihood.mean(self.decoder(z))
+        columns = torch.eye(self.n_classes, dtype=z.dtype, device=z.device)
+        made = (self.decoder(with_classes(z, row.expand(len(z), -1))) for row in columns)
+        return sum(share * self.likelihood.mean(eta) for share, eta in zip(self.class_prior, made, strict=True))
 
     def condition(self, corrupted: Corrupted, observed: Tensor | None) -> Tensor | None:
         """What the encoder is told beside the row, of shape (n_rows, n_conditions), or None."""

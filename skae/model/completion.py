@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,8 @@ def weighted_draws(step: Step, n_draws: int, generator: torch.Generator, *, shar
     .. math:: w \propto \frac{p(x_o \mid z)\, p(z)}{0.9\, q(z \mid x_o) + 0.1\, p(z)}
 
     are bounded by ten times the likelihood. Rows that are entirely missing draw from the prior
-    alone. With a model of the missingness the weights hold p(s | x_o, x̃) as well.
+    alone. With a model of the missingness the weights hold p(s | x_o, x̃) as well. Where rows may be of
+    several classes there are as many draws of each, and the weights hold p(y).
 
     Parameters
     ----------
@@ -58,6 +60,19 @@ def weighted_draws(step: Step, n_draws: int, generator: torch.Generator, *, shar
     ICML 2019, equations 11 and 12. The mixture is that of Hesterberg, "Weighted average importance
     sampling and defensive mixture distributions", Technometrics 37, 1995.
     """
+    made = [_draws_of(each, log_share, n_draws, generator, shared) for log_share, each in step.by_class()]
+    log_weight, eta, rows = zip(*made, strict=True)
+    return WeightedDraws(torch.softmax(_joined(log_weight), 0), _joined(eta), rows[0])
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _draws_of(
+    step: Step, log_share: float, n_draws: int, generator: torch.Generator, shared: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Log-weights, decoder's outputs and drawn rows, where the rows are of one class with log p(y) = `log_share`."""
     model, encoded = step.model, step.encoded
     empty = torch.zeros_like(encoded[:, 0]).bool() if step.observed is None else ~step.observed.any(1)
     n_prior = int(PRIOR_SHARE * n_draws)
@@ -70,7 +85,7 @@ def weighted_draws(step: Step, n_draws: int, generator: torch.Generator, *, shar
     if mask is not None and step.observed is not None:
         rows, seen = _rows(step, eta, generator, shared)
         log_weight = log_weight + (mask.log_missing(seen) * mask.counted(1 - step.observed)).sum(-1)
-    return WeightedDraws(torch.softmax(log_weight, 0), eta, rows)
+    return log_weight + log_share, eta, rows
 
 
 def _codes(step: Step, n_draws: int, n_prior: int, empty: Tensor, generator: torch.Generator, shared: bool) -> Tensor:

@@ -298,10 +298,14 @@ class Shortcut(nn.Module):
 
     def forward(self, x: Tensor, *memory: list[Tensor]) -> Tensor:
         """Map rows of shape (n_rows, n_in) to (n_rows, n_out); the network alone knows what to do with `memory`."""
-        straight = self.linear(x if self.n_linear == x.shape[1] else x[:, : self.n_linear])
+        straight = self.straight(x)
         if self.network is None:
             return straight
         return straight + self.network(x * self.in_scale, *memory) * self.out_scale
+
+    def straight(self, x: Tensor) -> Tensor:
+        """The linear path alone."""
+        return self.linear(x if self.n_linear == x.shape[1] else x[:, : self.n_linear])
 
     @property
     def n_hidden(self) -> int | None:

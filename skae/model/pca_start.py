@@ -24,11 +24,14 @@ class PrincipalAxes(NamedTuple):
     vectors : Tensor of shape (n_features, n_axes)
     total : float
         The sum of all eigenvalues.
+    class_means : Tensor of shape (n_classes, n_features) or None
+        Means of the standardised rows of each class, where the axes are those of the rows around them.
     """
 
     variances: Tensor
     vectors: Tensor
     total: float
+    class_means: Tensor | None = None
 
     def noise_variance(self, n_components: int, n_features: int) -> float:
         """Mean of the eigenvalues left out: the noise of probabilistic PCA (Tipping and Bishop 1999, equation 8)."""
@@ -41,7 +44,7 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
 
     A point code is PCA's. A random code is probabilistic PCA's: the posterior and the decoder of
     Tipping and Bishop, "Probabilistic principal component analysis", JRSS B 61, 1999, whose bound
-    is tight.
+    is tight. Of rows of classes it is that of the rows around the means of their classes.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
     into, out, unit, log_variance = _code_maps(model, axes, variances)
     bias, slope = model.likelihood.linear_start(columns)
     relative = model.scaling.relative_variance
+    if axes.class_means is not None:
+        relative = relative - torch.tensor(model.class_prior).to(relative) @ axes.class_means.square()
     left = (relative - vectors.square() @ (model.posterior.share_kept * variances)).clamp_min(0)
     # A change beyond the size of what is left is of no use, unless something else than that is to be made smaller.
     pace = (left.sum() / max(axes.total, 1e-300)).clamp(1e-16, 1.0).sqrt()
@@ -75,9 +80,14 @@ def start_at_pca(model: Autoencoder, axes: PrincipalAxes) -> None:
             network.linear.pace.fill_(pace)
         decoder = model.decoder
         if not decoder.linear._other:
-            decoder.linear.weight.copy_(slope[:, None] * vectors * out)
+            decoder.linear.weight[:, :d] = (slope[:, None] * vectors * out).to(decoder.linear.weight.dtype)
+        if axes.class_means is not None:
+            _start_classes(model, axes.class_means, slope)
         decoder.linear.bias.copy_(bias)
-        decoder.in_scale.copy_(1 / (unit**2 + VARIANCE_FLOOR).sqrt() if not model.posterior.variational else 1.0)
+        if not model.posterior.variational:
+            decoder.in_scale.copy_(1 / (unit**2 + VARIANCE_FLOOR).sqrt())
+        else:
+            decoder.in_scale.fill_(1.0)
         decoder.out_scale.copy_(slope * left.clamp_min(1e-6 * float(left.max())).sqrt())
         if decoder.network is not None:
             silence(decoder.network, 0, p)
@@ -109,7 +119,7 @@ def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_varianc
     encoder, d = model.encoder, len(matrix)
     # Of an overcomplete linear code the rest stays as it was drawn: from zero, with a decoder of zero, nothing moves.
     first = rank if encoder.network is None and d > model.n_features else d
-    encoder.linear.weight[:first] = matrix[:first].to(encoder.linear.weight.dtype)
+    encoder.linear.weight[:first, : model.n_features] = matrix[:first].to(encoder.linear.weight.dtype)
     encoder.linear.weight[d:] = 0
     encoder.linear.bias.zero_()
     encoder.linear.bias[d:] = log_variance.to(encoder.linear.bias.dtype)[: encoder.linear.bias.numel() - d]
@@ -123,6 +133,14 @@ def _start_encoder(model: Autoencoder, matrix: Tensor, unit: Tensor, log_varianc
         # Components beyond the rank of the data have no axis to start from: theirs starts at random.
         silence(encoder.network, 0, rank)
         silence(encoder.network, d, encoder.linear.bias.numel())
+
+
+def _start_classes(model: Autoencoder, means: Tensor, slope: Tensor) -> None:
+    """Let the linear paths move with the means of the classes: codes are of what a row is beside them."""
+    model.class_means.copy_(means)
+    weight, p, d = model.encoder.linear.weight, model.n_features, model.n_components
+    weight[:d, p:] = -weight[:d, :p] @ means.T.to(weight.dtype)
+    model.decoder.linear.weight[:, d:] = (slope[:, None] * means.T).to(weight.dtype)
 
 
 def silence(network: torch.nn.Module, first: int, last: int) -> None:

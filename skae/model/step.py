@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,18 @@ class Step:
     def target(self) -> Tensor:
         """What the likelihood scores, of shape (n_rows, n_features)."""
         return self.rows
+
+    @property
+    def given(self) -> Tensor:
+        """What the model was given as the input of these rows."""
+        return self.input
+
+    def by_class(self) -> list[tuple[float, Any]]:
+        """log p(y) and the step of this class, for each class that the rows may be of; rows without classes have one.
+
+        What sums over it is the same for both.
+        """
+        return [(0.0, self)]
 
     @property
     def rows(self) -> Tensor:
@@ -136,10 +148,10 @@ class Step:
     @cached_property
     def departure(self) -> Tensor:
         """What the network adds to the linear path's code, of shape (n_rows, n_components); zero without a path."""
-        linear = getattr(self.model.encoder, "linear", None)
-        if linear is None:
+        straight = getattr(self.model.encoder, "straight", None)
+        if straight is None:
             return torch.zeros_like(self.code)
-        return self.code - self.model.code_of(linear(self.seen))
+        return self.code - self.model.code_of(straight(self.model.encoder_input(self.seen, self.condition)))
 
     @cached_property
     def sample(self) -> Tensor:

@@ -138,13 +138,15 @@ class _Pass:
         n_seen = gradient.encoder.n_in
         self.seen = tape.empty(*self.leading, n_seen)
         self.rows = self.seen[..., : model.n_features]
+        self.classes = self.seen[..., n_seen - model.n_classes :]
         self.is_seen_as_given = model.corruption is None and model.conditioning is None
         same = self.is_seen_as_given and batch.target is batch.input
-        self.target = self.rows if same else tape.empty(*like.shape)
+        shape = self.rows.shape
+        self.target = self.rows if same else tape.empty(*shape)
         masked, weighted = batch.observed is not None or model.counts_hidden_only, batch.weight is not None
-        self.observed = tape.empty(*like.shape) if masked else None
+        self.observed = tape.empty(*shape) if masked else None
         has_offset = model.counts_hidden_only and not model.numbers_only
-        self.offset = tape.empty(*like.shape) if has_offset else None
+        self.offset = tape.empty(*shape) if has_offset else None
         # What a row counts in the mean: one number for all, or one a row.
         self.by_row = masked or weighted
         self.share = tape.empty(*((*self.leading, 1) if self.by_row else (1,))).fill_(1 / self.n_rows)
@@ -158,11 +160,11 @@ class _Pass:
         else:
             self._see(batch, generator)
         if self.target is not self.rows and not self.models[0].preconditioned:
-            self.target.copy_(batch.target)
+            self.target.copy_(batch.target[..., : self.target.shape[-1]])
         if batch.weight is not None:
             torch.mul(batch.weight.unsqueeze(-1), 1 / self.n_rows, out=self.share)
         if batch.observed is not None and not self.models[0].counts_hidden_only:
-            self.observed.copy_(batch.observed)
+            self.observed.copy_(batch.observed[..., : self.observed.shape[-1]])
         if self.gradient.variational:
             self.noise.normal_(generator=generator)
             torch.mul(self._kl_unit, self.models[0].posterior.weight(progress), out=self._kl_share)
@@ -192,11 +194,11 @@ class _Pass:
         encoded, encoder_trace = gradient.encoder.forward(tape, self.seen)
         self.code, self.departure = encoded[..., : self.models[0].n_components], encoder_trace[-1]
         sample = self._sample(encoded) if gradient.variational else encoded
-        eta, decoder_trace = gradient.decoder.forward(tape, sample)
+        eta, decoder_trace = gradient.decoder.forward(tape, self._with_classes(sample))
         if self.offset is not None:
             tape.do(eta.add_, self.offset)
         slope = self._likelihood(eta)
-        slope = gradient.decoder.backward(tape, slope, decoder_trace, True)
+        slope = gradient.decoder.backward(tape, slope, decoder_trace, True)[..., : sample.shape[-1]]
         self.code_slope = slope
         if gradient.variational:
             slope = self._kl_divergence(slope)
@@ -206,6 +208,16 @@ class _Pass:
             else:
                 tape.do(self._penalty, name, penalty)
         gradient.encoder.backward(tape, slope, encoder_trace, False)
+
+    def _with_classes(self, sample: Tensor) -> Tensor:
+        """What is decoded: the sample, and the classes where there are any."""
+        if not self.models[0].n_classes:
+            return sample
+        n_components = sample.shape[-1]
+        made = self.tape.empty(*self.leading, n_components + self.classes.shape[-1])
+        self.tape.do(made[..., :n_components].copy_, sample)
+        self.tape.do(made[..., n_components:].copy_, self.classes)
+        return made
 
     def _likelihood(self, eta: Tensor) -> Tensor:
         """Record the loss and its derivative with respect to `eta`."""

@@ -105,20 +105,38 @@ def farthest_cell(raw: RawRows) -> FarCell:
     return found
 
 
-def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator) -> PrincipalAxes:
+def class_means(raw: RawRows, scaling: Scaling) -> Tensor:
+    """Weighted means of the standardised rows of each class of `raw.y`, of shape (n_classes, n_features)."""
+    assert raw.y is not None
+    sums = torch.zeros(raw.y.shape[1], raw.n_features, dtype=torch.float64)
+    counts, start = torch.zeros_like(sums), 0
+    for chunk, weight in raw.chunks():
+        z, observed = scaling.input(chunk.to("cpu", torch.float64))
+        classes = torch.as_tensor(raw.y[start : start + len(z)], dtype=torch.float64)
+        classes = classes if weight is None else classes * weight[:, None]
+        sums += classes.T @ z
+        counts += classes.T @ (torch.ones_like(z) if observed is None else observed)
+        start += len(z)
+    return sums / counts.clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def principal_axes(
+    raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator, means: Tensor | None = None
+) -> PrincipalAxes:
     """The `n_axes` leading eigenvectors of the weighted covariance of the standardised rows.
 
     By the covariance matrix where it is small, by the Gram matrix of few rows, and by subspace
-    iteration (Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 4.4) otherwise.
+    iteration (Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 4.4) otherwise. With the
+    means of the classes of `raw.y`, the axes are of the rows around these.
     """
     n, p = raw.n_rows, raw.n_features
     n_axes = min(n_axes, n, p)
     if p <= MAX_COVARIANCE and p <= 4 * n:
-        variances, vectors = torch.linalg.eigh(_apply_covariance(raw, scaling, None))
+        variances, vectors = torch.linalg.eigh(_apply_covariance(raw, scaling, None, means))
         total = float(variances.clamp_min(0).sum())
         variances, vectors = variances.flip(0)[:n_axes], vectors.flip(1)[:, :n_axes]
     elif n <= MAX_COVARIANCE:
-        rows = torch.cat([z for z, _ in _weighted_rows(raw, scaling)])
+        rows = torch.cat([z for z, _ in _weighted_rows(raw, scaling, means)])
         left, singular, vectors_t = torch.linalg.svd(rows, full_matrices=False)
         del left
         variances, vectors = singular.square()[:n_axes], vectors_t.T[:, :n_axes]
@@ -126,33 +144,43 @@ def principal_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch
     else:
         basis = torch.randn(p, min(p, n_axes + OVERSAMPLES), dtype=torch.float64, generator=generator)
         for _ in range(SUBSPACE_ITERATIONS):
-            basis, _ = torch.linalg.qr(_apply_covariance(raw, scaling, basis))
-        variances, rotation = torch.linalg.eigh(basis.T @ _apply_covariance(raw, scaling, basis))
+            basis, _ = torch.linalg.qr(_apply_covariance(raw, scaling, basis, means))
+        variances, rotation = torch.linalg.eigh(basis.T @ _apply_covariance(raw, scaling, basis, means))
         variances = variances.flip(0)[:n_axes]
         vectors = (basis @ rotation.flip(1))[:, :n_axes]
         total = float(scaling.relative_variance.sum())
+        if means is not None:
+            total = sum(float(z.square().sum()) for z, _ in _weighted_rows(raw, scaling, means))
     # As in scikit-learn, the largest loading of each axis is positive.
     largest = vectors.abs().argmax(0)
     signs = torch.sign(vectors[largest, torch.arange(vectors.shape[1])])
-    return PrincipalAxes(variances.clamp_min(0), vectors * signs, total)
+    return PrincipalAxes(variances.clamp_min(0), vectors * signs, total, means)
 
 
-def _weighted_rows(raw: RawRows, scaling: Scaling):
-    """Standardised rows times the root of their share of the weight, chunk by chunk, in float64."""
+def _weighted_rows(raw: RawRows, scaling: Scaling, means: Tensor | None):
+    """Standardised rows times the root of their share of the weight, chunk by chunk, in float64.
+
+    With the means of the classes of `raw.y`, what rows are beside these.
+    """
+    start = 0
     total = raw.n_rows if raw.weight is None else float(raw.weight.sum())
     for chunk, weight in raw.chunks():
-        z, _ = scaling.input(chunk.to("cpu", torch.float64))
+        z, observed = scaling.input(chunk.to("cpu", torch.float64))
+        if means is not None:
+            z = z - torch.as_tensor(raw.y[start : start + len(z)], dtype=z.dtype) @ means
+            z = z if observed is None else z * observed
+        start += len(z)
         root = torch.full((len(z), 1), total**-0.5, dtype=z.dtype)
         if weight is not None:
             root = (weight[:, None] / total).sqrt()
         yield z * root, weight
 
 
-def _apply_covariance(raw: RawRows, scaling: Scaling, vectors: Tensor | None) -> Tensor:
+def _apply_covariance(raw: RawRows, scaling: Scaling, vectors: Tensor | None, means: Tensor | None) -> Tensor:
     """The covariance matrix, or its product with `vectors`."""
     p = raw.n_features
     product = torch.zeros(p, p if vectors is None else vectors.shape[1], dtype=torch.float64)
-    for z, _ in _weighted_rows(raw, scaling):
+    for z, _ in _weighted_rows(raw, scaling, means):
         if vectors is not None:
             product.addmm_(z.T, z @ vectors)
             continue
