@@ -232,7 +232,9 @@ def test_few_held_out_rows_are_never_too_sure(n_rows, n_estimators, n_repeats, s
     error = np.std(shares, axis=0) / np.sqrt(n_repeats)
     assert (np.mean(shares, axis=0) <= levels + 2.5 * error).all()
     assert np.mean(flagged) <= np.mean(promised) + 2.5 * np.std(flagged) / np.sqrt(n_repeats)
-    assert promised[0] == pytest.approx(max(0.01, 1 / (n_held_out + 1)))
+    # From 99 held-out rows on it may be more, so that the most suspicious training row is flagged.
+    least = max(0.01, 1 / (n_held_out + 1))
+    assert least - 1e-9 <= promised[0] <= (5 * least if n_held_out >= 99 else least) + 1e-9
 
 
 def test_a_held_out_row_is_not_compared_by_its_own_tail():

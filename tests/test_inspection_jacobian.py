@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import VAE, AutoencoderTransformer, ConvAE, DenoisingAE, Multinomial, Poisson, SparseAE
+from skae import VAE, AutoencoderTransformer, ConvAE, DenoisingAE, Multinomial, NegativeBinomial, Poisson, SparseAE
 from skae.inspection import _jacobian, jacobian, tangents
 
 SHORT = {"max_iter": 3, "random_state": 0}
@@ -61,7 +61,7 @@ def test_the_derivative_is_that_of_differences(name):
 @pytest.mark.parametrize("part, rows", **over(LIKELIHOODS))
 def test_the_units_of_a_likelihood_are_those_of_the_rows(part, rows):
     # Below a count of zero the likelihood is not defined, and differences at zero are from one side.
-    X = np.maximum(rows(60, 4), 0.5) if isinstance(part, Poisson | Multinomial) else rows(60, 4)
+    X = np.maximum(rows(60, 4), 0.5) if isinstance(part, Poisson | NegativeBinomial | Multinomial) else rows(60, 4)
     vae = VAE(2, hidden_layer_sizes=(6,), likelihood=part, **SHORT).fit(X)
     assert_allclose(jacobian(vae, X), differences(vae.transform, X, 1e-5), rtol=1e-5, atol=1e-7)
     codes = vae.transform(X)

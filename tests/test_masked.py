@@ -263,7 +263,7 @@ def test_missing_words_are_filled_in_the_rows_own_units():
 
 
 @pytest.mark.parametrize("p", [P, MAX_DENSE + 4])
-@pytest.mark.parametrize("exponents", [(-30, -30), (30, 30), (-12, 12)], ids=str)
+@pytest.mark.parametrize("exponents", [(-30, -30), (28, 28), (-12, 12)], ids=str)
 def test_columns_of_any_units(exponents, p):
     """The linear guess and what is learnt are those of the same columns in other units."""
     _, X = gappy_rows(100, p)

@@ -136,7 +136,7 @@ def test_hidden_activations_are_what_the_code_is_made_of(init):
 def test_a_target_of_each_layer_and_the_mean_of_a_row():
     step = _step(_model(Point("logistic")))
     hidden = torch.sigmoid(step.model.encoder.layers[0](step.seen))
-    unit = P / step.loss_scale
+    unit = P
     for kind, cost in TARGETED.items():
         by_layer = ActivationPenalty(kind, target=(0.1, 0.4), layers="all")(step)
         expected = cost(0.1, hidden.mean(0)).sum() + cost(0.4, step.code.mean(0)).sum()

@@ -79,7 +79,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         `RobustDistance` and a `NeighborDistance` of small subsamples.
     contamination : float in (0, 0.5] or "auto", default="auto"
         The share of the training rows that `predict` flags. "auto" with `novelty=True` flags one
-        normal row in a hundred, by held-out rows; it warns where fewer than 99 of these cannot tell
+        normal row in a hundred, by held-out rows (below 2000 rows up to five, if the most suspicious
+        training row takes as many: `contamination_` says how many); it warns where fewer than 99 of these cannot tell
         which row that is, and extrapolates their scores' tail. Else it flags what the bulk of the
         held-out rows' scores does not explain: rows beyond the 99 % quantile of an empirical null
         distribution [2]_, or below it as long as the false discovery rate stays at 10 %, and never
@@ -395,7 +396,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         held_out = self.calibration_scores_
         asked = self.contamination != "auto"
         if self.novelty and not asked:
-            self._set_null_threshold(held_out)
+            self._set_null_threshold(held_out, X)
             return
         # The rows that a single member holds out are training rows, and are enough.
         training = held_out if X is None or not asked and len(self.members_) == 1 else np.sort(self._score(X))
@@ -410,13 +411,23 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         # The most suspicious training row is flagged in any case: it is what the bulk explains least.
         self.offset_ = max(threshold(held_out, n_flagged), threshold(training, 1))
 
-    def _set_null_threshold(self, held_out: np.ndarray) -> None:
-        """Of n + 1 rows that are exchangeable, ⌊(n + 1) / 100⌋ are flagged; beyond all n if that is none."""
+    def _set_null_threshold(self, held_out: np.ndarray, X) -> None:
+        """Of n + 1 rows that are exchangeable, ⌊(n + 1) / 100⌋ are flagged; beyond all n if that is none.
+
+        Of some hundred training rows, which the members have seen, the most suspicious one is flagged too, as
+        scikit-learn has it, unless that takes more than five times the level; `contamination_` is then what the
+        held-out rows say of it.
+        """
         n = self._n_held_out
         n_flagged = int(NULL_LEVEL * (n + 1) + 1e-6)
         self.contamination_ = max(NULL_LEVEL, 1 / (n + 1))
         if n_flagged:
-            self.offset_ = threshold(held_out, int(n_flagged * len(held_out) / n))
+            share = len(held_out) / n
+            self.offset_ = threshold(held_out, int(n_flagged * share))
+            if X is not None and n < FEW_ROWS:
+                most = threshold(held_out, int(5 * n_flagged * share))
+                self.offset_ = max(self.offset_, min(threshold(np.sort(self._score(X)), 1), most))
+                self.contamination_ = max(NULL_LEVEL, (held_out < self.offset_).sum() / share / (n + 1))
             return
         warnings.warn(
             f"contamination='auto' flags {NULL_LEVEL:.0%} of the normal rows, and {n} held-out rows cannot tell that: "

@@ -163,7 +163,9 @@ class DenoisingAE(BaseAutoencoder):
         if raw.weight is not None:
             total = np.cumsum(raw.weight)
             index = np.searchsorted(total, (np.arange(n_kept) + 0.5) * total[-1] / n_kept)
-        rows = raw.take(index).to(self.model_.reference)
+        size = raw.chunk_rows
+        parts = [raw.take(index[start : start + size]) for start in range(0, len(index), size)]
+        rows = torch.cat(parts).to(self.model_.reference)
         with torch.inference_mode():
             rebuilt = self.model_.scaling.from_target(model_step(self.model_, rows).rebuilt)
             return torch.where(torch.isnan(rows), rebuilt, rows).cpu().numpy()

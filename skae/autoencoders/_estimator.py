@@ -172,7 +172,8 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _keeps_units(self, n_features: int) -> np.ndarray:
         """Which columns must not be scaled before the fit, of shape (n_features,)."""
-        return as_likelihood(self._likelihood_part()).keeps_units(n_features).numpy()
+        with own_settings():
+            return as_likelihood(self._likelihood_part()).keeps_units(n_features).numpy()
 
     def _posterior(self):
         """The posterior part."""

@@ -223,7 +223,8 @@ class Step:
         model = self.model
         terms = dict(model.posterior.terms(self))
         for name, penalty in zip(model.penalty_names, model.penalties, strict=True):
-            terms[name] = penalty.weight * model.penalty_unit * penalty(self)
+            value = penalty(self)
+            terms[name] = penalty.weight * model.penalty_unit * (value.double() if model.has_double_loss else value)
         return terms
 
 
