@@ -269,7 +269,7 @@ def test_a_level_that_cannot_be_reached_is_said():
         assert (few.detect(1e3 * X, fdr=0.1) == -1).all()
         enough = clone(few).set_params(n_estimators=5).fit(X)
         clone(few).set_params(contamination=0.05).fit(X)
-    assert enough.contamination_ == 0.01
+    assert 0.01 <= enough.contamination_ <= 0.05
     # The default with polluted rows estimates a share and promises no level.
     clone(few).set_params(novelty=False).fit(X)
 
