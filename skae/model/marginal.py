@@ -86,9 +86,12 @@ def _second_differences(function: Callable[[Tensor], Tensor], at: Tensor, moves:
 
 
 def inverse_root(curvature: Tensor) -> Tensor:
-    """R with R Rᵀ the inverse of the curvature, none of whose eigenvalues is taken to be below the least."""
+    """R with R Rᵀ the inverse of the curvature, none of whose eigenvalues is taken to be below the least.
+
+    The symmetric one: eigenvectors of equal eigenvalues, and so another root, are a matter of rounding.
+    """
     values, vectors = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
-    return vectors * values.clamp_min(LEAST_CURVATURE).rsqrt().unsqueeze(-2)
+    return (vectors * values.clamp_min(LEAST_CURVATURE).rsqrt().unsqueeze(-2)) @ vectors.mT
 
 
 def mode_and_root(step: Step, noise: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,14 @@ SHRUNK = [
     # A covariance without an inverse.
     Configuration("MaskedAE", {}, table=Table(n_rows=7, offset=1e8, constant=1)),
     Configuration("AutoencoderImputer", {"autoencoder": PLAIN}, table=Table(constant=1)),
+    # More codes than columns: draws by a root of a covariance that rounding chose.
+    Configuration(
+        "VAE",
+        {"n_components": 8, "init": "random", "optimizer": "sgd"},
+        table=Table(n_rows=56, offset=10000.0, empty_column=True),
+    ),
+    # A column of strings without a value.
+    Configuration("VAE", {"likelihood": "mixed"}, table=Table(n_rows=12, container="mixed", empty_column=True)),
     # pandas' booleans take no 0.
     Configuration("AutoencoderImputer", {}, table=Table(n_columns=3, container="mixed", empty_column=True)),
     # Categories in a column that had no value at fit.
