@@ -4,6 +4,9 @@ import os
 
 # Before scipy is imported: scikit-learn's checks of array-API input are skipped without it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before numpy is imported: workers share the cores, and so do its threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import numpy as np
