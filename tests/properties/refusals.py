@@ -5,7 +5,7 @@ REFUSALS = {
     "not counts": r"takes counts or shares, but column .* holds",
     "more linear components than columns": r"n_components=\d+ is above n_features=\d+: .*a linear autoencoder has at",
     "training diverges": r"(in epoch|after) \d+( epochs)?: training diverges",
-    "units of a Boltzmann machine": r"code_activation='\w+': layer='rbm' has",
+    "code of a Boltzmann machine": r"code_activation='\w+': layer='rbm' has",
     "strings": r"X holds strings .* by TableEncoder",
     "not images of this shape": r"image_shape=.* but X has \d+ features a row",
     "nothing to unpool": r"up='unpool' needs the positions of the maxima",
