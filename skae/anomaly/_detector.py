@@ -72,7 +72,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         autoencoder, which would learn them.
     scorer : "auto", Scorer or list of Scorer, default="auto"
         What is anomalous about a row; see `skae.anomaly`. "auto" is `DenoisingError` for a
-        denoiser that is told the level of noise, `NegativeLogLikelihood` for `VAE`, `MaskedAE`, `GAN`
+        denoiser conditioned on the level of noise, `NegativeLogLikelihood` for `VAE`, `MaskedAE`, `GAN`
         and `RBM` (of numbers, or of values between given bounds), `ReconstructionError` for others,
         as it is and relative to the row where columns are not standardised. Beside the default autoencoder stand two
         `NeighborDistance` (columns as they are and by rank) with `novelty=True`, else

@@ -38,12 +38,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return list(penalties)
 
     def _conditioning(self):
-        """What the encoder is told beside the row: None, "noise_level", "mask" or "class"."""
+        """What the encoder is conditioned on beside the row: None, "noise_level", "mask" or "class"."""
         return None
 
     @property
     def sees_gaps(self) -> bool:
-        """Whether the encoder is told which entries are missing, so that a filled gap is not one to it."""
+        """Whether the encoder receives which entries are missing, so that a filled gap is not one to it."""
         return self._conditioning() == "mask"
 
     def _emphasis(self):

@@ -1,4 +1,4 @@
-"""Estimators that may be told the class of each row."""
+"""Estimators that may be conditioned on the class of each row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 
 class ConditionalMixin:
-    """The classes of a generative model whose parameter `conditional` says whether it is told them."""
+    """The classes of a generative model whose parameter `conditional` says whether it is conditioned on them."""
 
     conditional: bool
 
