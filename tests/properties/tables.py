@@ -65,7 +65,8 @@ def tables(draw, *, wide: bool = True, mixed: bool = False) -> Table:
     """Tables, each of whose oddities is absent in most; `mixed` ones have categories."""
     shape = draw(st.sampled_from(ROWS)), draw(st.sampled_from(COLUMNS))
     if wide and draw(rarely(False, [True], 20)):
-        shape = (20, 300)
+        # A table's columns are encoded one by one, and its rows are also scored alone.
+        shape = (20, 60 if mixed else 300)
     oddities = {name: draw(rarely(values[0], values[1:], ODDITIES_ARE_ONE_IN)) for name, values in CHOICES.items()}
     table = Table(*shape, **oddities)
     return table._replace(container="mixed") if mixed else table
