@@ -124,7 +124,8 @@ class Autoencoder(Model):
         self.code_module = self.posterior.build(self)
         jacobian = self.scaling.log_jacobian()
         self.register_buffer("log_jacobian", jacobian.to(torch.float32), persistent=False)
-        self.log_jacobian_sum = float(jacobian.sum())
+        # Of the rounded ones, so that a row scores the same beside a row with gaps.
+        self.log_jacobian_sum = float(self.log_jacobian.double().sum())
         critics = [penalty.critic(p, d) for penalty in self.penalties]
         self.critics = nn.ModuleList(c if c is not None else nn.Identity() for c in critics)
         self.has_critic = [critic is not None for critic in critics]
