@@ -168,6 +168,8 @@ class MaskedAE(BaseAutoencoder):
         order = torch.randperm(raw.n_rows, generator=fitting.cpu_generator)[:START_ROWS].sort().values.numpy()
         rows, known = model.scaling.input(raw.take(order).double())
         known = torch.ones_like(rows) if known is None else known
+        # What is lost in single precision, the network's, is lost here too.
+        rows = rows.float().double()
         normal = estimate_normal(rows, known, raw.take_weight(order), model.n_factors)
         numbers = torch.where(known > 0, rows / model.column_unit.double(), torch.nan)[:, model.is_number]
         model.set_start(normal, _quantiles(numbers.numpy(), model.knots.shape[1]))

@@ -166,10 +166,11 @@ class MaskedModel(Autoencoder):
     def _build(self, shortcut: bool) -> None:
         p = self.n_features
         number = self.likelihood.is_number(p)
-        unit = self.scaling.relative_variance.sqrt()
+        # A column that is zero beside the others in single precision is as good as constant.
+        unit = self.scaling.relative_variance.sqrt().float()
         self.numbers_only = bool(number.all())
         self.register_buffer("is_number", number, persistent=False)
-        self.register_buffer("column_unit", torch.where(unit > 0, unit, 1.0).float(), persistent=False)
+        self.register_buffer("column_unit", torch.where(unit > torch.finfo(unit.dtype).tiny, unit, 1.0), persistent=False)
         self.register_buffer("guess_mean", torch.zeros(p))
         wide = self.n_factors > 0
         self.register_buffer("guess_covariance", None if wide else torch.eye(p))

@@ -46,4 +46,5 @@ SHRUNK = [
         table=Table(n_rows=2, container="mixed", repeated=True, gaps=0.9, empty_row=True, seed=19),
     ),
     Configuration("StackedAE", {}, table=Table(n_rows=6, scale=-30, gaps=0.1)),
+    Configuration("MaskedAE", {}, table=Table(n_rows=12, n_columns=5, spread=30)),
 ]
