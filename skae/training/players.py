@@ -57,7 +57,9 @@ class Player:
 
     def backward(self, terms: dict[str, Tensor], weight: Tensor, model: int) -> None:
         """Add the gradient of the weighted sum of one model's terms."""
-        torch.autograd.backward([sum(terms.values())], [weight], inputs=self.flat.models[model])
+        # A gradient given to `backward` makes torch import sympy, which takes as long as a small fit.
+        total = (sum(terms.values()) * weight).sum()
+        torch.autograd.backward([total], inputs=self.flat.models[model])
 
     @torch.no_grad()
     def add_terms(self, terms: dict[str, Tensor], weight: Tensor | None, model: int) -> None:
