@@ -144,7 +144,7 @@ def _usable(configuration: Configuration, estimator, X, new) -> None:
     for index in {0, new.shape[0] - 1}:
         alone = results(estimator, _row(new, index))
         for name, values in alone.items():
-            _same_row(name, once[name], index, values, tolerance, _square_of_rounding(new) * (name == "score_samples"))
+            _same_row(name, once[name], index, values, tolerance, _rounding(name, new))
 
 
 def _check_values(name: str, values, X, estimator) -> None:
@@ -215,11 +215,16 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and np.array_equal(gaps, pd.isna(b)) and bool(np.all(a[~gaps] == b[~gaps]))
 
 
-def _square_of_rounding(X) -> float:
-    """The squared error that the rounding of X alone makes: where a model is exact, nothing else is left of a score."""
-    if isinstance(X, pd.DataFrame) or sp.issparse(X) or X.dtype.kind != "f":
+def _rounding(name: str, X) -> float:
+    """What the rounding of X alone makes of a result: where a model is exact, nothing else is left of it."""
+    if name not in ("score_samples", "imputation_std") or sp.issparse(X):
         return 0.0
-    return float(np.finfo(X.dtype).eps * np.nan_to_num(np.abs(X)).max(initial=0)) ** 2
+    numbers = X.select_dtypes("float").to_numpy() if isinstance(X, pd.DataFrame) else X
+    if numbers.dtype.kind != "f":
+        return 0.0
+    # A hundred operations on the largest number.
+    error = float(100 * np.finfo(numbers.dtype).eps * np.nan_to_num(np.abs(numbers)).max(initial=0))
+    return error**2 if name == "score_samples" else error
 
 
 def _same_row(name: str, batch, index: int, alone, tolerance: float, least: float) -> None:
