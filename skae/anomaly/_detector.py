@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -35,6 +34,8 @@ from skae.anomaly._tail import (
 )
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
+from skae.base.estimators import OutlierMixin, _fit_context, clone
+from skae.base.parameters import CheckedParameters, list_of
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
@@ -49,7 +50,7 @@ HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.1, 10, 10_000
 N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
 
-class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
     r"""Anomaly detection by an autoencoder: scores, thresholds, p-values and reasons.
 
     By default a denoising autoencoder that knows all levels of noise is fitted to standardised
@@ -183,9 +184,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     _parameter_constraints = {
-        "autoencoder": [HasMethods(["fit"]), "array-like", None],
+        "autoencoder": [HasMethods(["fit"]), list_of(HasMethods(["fit"])), None],
         "novelty": ["boolean"],
-        "scorer": [StrOptions({"auto"}), Scorer, "array-like"],
+        "scorer": [StrOptions({"auto"}), Scorer, list_of(Scorer)],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "standardize": ["boolean"],
         "support_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
@@ -341,10 +342,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                     early_stopping=False,
                 )
             ]
-        made = list(self.autoencoder) if isinstance(self.autoencoder, Sequence) else [self.autoencoder]
-        if not made or not all(hasattr(each, "fit") for each in made):
-            raise ValueError(f"autoencoder={self.autoencoder!r}: use None, an estimator, or a list of at least one.")
-        return made
+        return [self.autoencoder] if hasattr(self.autoencoder, "fit") else list(self.autoencoder)
 
     def _scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
         """The scorers asked for, or those that suit the autoencoder."""
@@ -352,11 +350,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if isinstance(scorer, str):
             made = self._auto_scorers(autoencoder, n_columns)
         else:
-            made = list(scorer) if isinstance(scorer, Sequence) else [scorer]
-            if not made or not all(isinstance(each, Scorer) for each in made):
-                raise ValueError(f"scorer={scorer!r}: use 'auto', a scorer of skae.anomaly, or a list of at least one.")
             # A fit does not change with what is set on them later.
-            made = [clone(each) for each in made]
+            made = [clone(each) for each in ([scorer] if isinstance(scorer, Scorer) else scorer)]
         for each in made:
             each.check(autoencoder)
             if self._groups is not None:
@@ -364,7 +359,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return made
 
     def _auto_scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
-        likely = getattr(autoencoder, "scores_by_likelihood", False) or takes_tables(autoencoder)
+        likely = getattr(autoencoder, "_scores_by_likelihood", False) or takes_tables(autoencoder)
         if likely or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"

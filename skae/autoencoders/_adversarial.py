@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 from sklearn.utils._param_validation import Interval
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import LAYER_SIZES
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
@@ -36,7 +38,7 @@ class AdversarialAE(BaseAutoencoder):
         λ: 1 charges a nat as much as twice the variance of one entry of a row. A larger one holds the
         codes nearer to the prior; held-out errors were up to 1.3 times those of
         `AutoencoderTransformer` on tables with 10.
-    critic_layer_sizes : tuple of int, default=(128, 128)
+    critic_layer_sizes : int or tuple of int, default=(128, 128)
         Hidden units of the critic.
     critic_steps : int, default=2
         Updates of the critic at each batch: one that keeps up tells the encoder where to go.
@@ -75,9 +77,14 @@ class AdversarialAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "weight": [Interval(Real, 0, None, closed="left")],
-        "critic_layer_sizes": ["array-like"],
+        "critic_layer_sizes": LAYER_SIZES,
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
     }
+
+    prior: Any
+    weight: float
+    critic_layer_sizes: Any
+    critic_steps: int
 
     def __init__(
         self,
@@ -116,7 +123,7 @@ class AdversarialAE(BaseAutoencoder):
             AdversarialCode(
                 self.prior,
                 self.weight,
-                hidden_layer_sizes=tuple(self.critic_layer_sizes),
+                hidden_layer_sizes=self.critic_layer_sizes,
                 critic_steps=self.critic_steps,
             )
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
@@ -52,7 +54,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     """
 
     _parameter_constraints = {"code_activation": [StrOptions(set(CODE_ACTIVATIONS))]}
-    trains_on_scores = True
+    _trains_on_scores = True
+
+    code_activation: str
+    corruption: Any
+    penalties: Any
 
     def __init__(
         self,

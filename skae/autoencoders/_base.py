@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from skae.autoencoders._estimator import CHUNK_ELEMENTS, UnsupervisedEstimator
 from skae.autoencoders._fitting import Fitting
+from skae.base.estimators import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
@@ -34,7 +34,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """The penalty parts: those asked for; by default the anchor, where the fit starts at PCA."""
         penalties = getattr(self, "penalties", ())
         if isinstance(penalties, str):
-            return [Anchor()] if self.init == "pca" else []
+            return [Anchor()] if self._parameter("init") == "pca" else []
         return list(penalties)
 
     def _conditioning(self):
@@ -42,7 +42,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return None
 
     @property
-    def sees_gaps(self) -> bool:
+    def _sees_gaps(self) -> bool:
         """Whether the encoder receives which entries are missing, so that a filled gap is not one to it."""
         return self._conditioning() == "mask"
 
@@ -67,7 +67,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             conditioning=self._conditioning(),
             emphasis=self._emphasis(),
             walkback=self._walkback(),
-            shortcut=self.init == "pca",
+            shortcut=self._parameter("init") == "pca",
             class_prior=self._class_prior(),
         )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin, _fit_context, clone
-from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
@@ -21,6 +20,7 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import TrainedEstimator, all_or_nothing
 from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
+from skae.base.estimators import ClassifierMixin, _fit_context, clone, with_callbacks
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
@@ -112,6 +112,10 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     }
 
+    autoencoder: Any
+    corruption: Any
+    dropout: float
+
     def __init__(
         self,
         autoencoder=None,
@@ -129,11 +133,9 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     ):
         self._set_parameters(locals())
 
-    rate_factor = 1 / 3
+    _learning_rate_factor = 1 / 3
 
-    @property
-    def n_components(self):
-        """Size of the code."""
+    def _asked_components(self):
         return self.autoencoder_.n_components_
 
     def _network_part(self):

@@ -74,6 +74,11 @@ class ContractiveAE(BaseAutoencoder):
         "noise_scale": [Interval(Real, 0, None, closed="neither")],
     }
 
+    contraction: float
+    estimator: str
+    second_order: float
+    noise_scale: float
+
     def __init__(
         self,
         n_components="auto",

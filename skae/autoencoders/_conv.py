@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.conv_network import DOWN, PADDINGS, UP, ConvNetwork
+from skae.model.conv_network import ConvNetwork
+from skae.model.networks import ACTIVATIONS
 
 
 class ConvAE(BaseAutoencoder):
@@ -32,7 +33,7 @@ class ConvAE(BaseAutoencoder):
         (length,), (height, width) or (channels, height, width) of a row. "auto" takes it from X
         where X holds images; of rows it makes square images where the number of features is a
         square number, and signals of shape (n_features,) otherwise.
-    channels : tuple of int, default=(16, 32)
+    channels : int or tuple of int, default=(16, 32)
         Channels after each convolution of the encoder, each of which divides height and width by
         the stride; the decoder has them in reverse order.
     kernel_size : int or (int, int), default=3
@@ -48,7 +49,7 @@ class ConvAE(BaseAutoencoder):
         How the decoder enlarges it: transposed convolutions, which are the fastest; with
         ``down="max"``, unpooling to where the maxima stood; or each pixel repeated, followed by a
         convolution.
-    hidden_layer_sizes : tuple of int, default=(128,)
+    hidden_layer_sizes : int or tuple of int, default=(128,)
         Dense hidden units between the convolutions and the code, which see the whole image. ()
         makes the code linear in the last channels.
     {activation}
@@ -96,15 +97,20 @@ class ConvAE(BaseAutoencoder):
     image_shape_: tuple[int, ...]
 
     _parameter_constraints = {
-        "image_shape": ["array-like", StrOptions({"auto"})],
-        "channels": ["array-like"],
-        "kernel_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "stride": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "padding": [StrOptions(set(PADDINGS))],
-        "down": [StrOptions(set(DOWN))],
-        "up": [StrOptions(set(UP))],
-        "hidden_layer_sizes": ["array-like"],
+        **ConvNetwork._parameter_constraints,
+        "image_shape": [*ConvNetwork._parameter_constraints["image_shape"], StrOptions({"auto"})],
+        "activation": [StrOptions({*ACTIVATIONS, "auto"})],
     }
+
+    image_shape: Any
+    channels: Any
+    kernel_size: Any
+    stride: Any
+    padding: str
+    down: str
+    up: str
+    corruption: Any
+    penalties: Any
 
     def __init__(
         self,
@@ -140,14 +146,14 @@ class ConvAE(BaseAutoencoder):
         activation = "gelu" if self.activation == "auto" else self.activation
         return ConvNetwork(
             self.image_shape_,
-            tuple(self.channels),
+            self.channels,
             self.kernel_size,
             stride=self.stride,
             padding=self.padding,
             down=self.down,
             up=self.up,
             activation=activation,
-            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            hidden_layer_sizes=self.hidden_layer_sizes,
         )
 
     # Images ----------------------------------------------------------------------------------
@@ -181,7 +187,7 @@ class ConvAE(BaseAutoencoder):
         if isinstance(self.image_shape, str):
             side = math.isqrt(self.n_features_in_)
             return (side, side) if len(shape) == 1 and 1 < side == self.n_features_in_ / side else shape
-        given = tuple(int(size) for size in self.image_shape)
+        given = tuple(self.image_shape)
         if math.prod(given) != self.n_features_in_:
             raise ValueError(
                 f"image_shape={given} has {math.prod(given)} numbers, but X has {self.n_features_in_} features a row; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,13 +95,19 @@ class DenoisingAE(BaseAutoencoder):
     (1797, 64)
     """
 
-    trains_on_scores = True
+    _trains_on_scores = True
     _parameter_constraints = {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],
         "emphasis": [Interval(Real, 0, None, closed="neither")],
         "walkback": [Interval(Integral, 0, None, closed="left")],
     }
+
+    corruption: Any
+    conditioning: str | None
+    emphasis: float
+    walkback: int
+    chain_rows_: np.ndarray
 
     def __init__(
         self,

@@ -13,10 +13,10 @@ n_components : int, float, "auto" or None, default="auto"
     Size of the code; a share of the variance that PCA needs, in (0, 1); the number of
     components with more than the mean variance; or, with None, as many as there are rows or
     features, whichever are fewer. It may be above the number of features.
-hidden_layer_sizes : tuple of int or "auto", default="auto"
-    Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
-    makes both linear, as PCA's are. "auto" takes two layers, the first about twice as wide as X, or
-    as the space that few rows of many columns span.
+hidden_layer_sizes : int, tuple of int or "auto", default="auto"
+    Hidden units of the encoder, from the input on; the decoder has them in reverse order. A number
+    is a single layer, and () makes both linear, as PCA's are. "auto" takes two layers, the first
+    about twice as wide as X, or as the space that few rows of many columns span.
 activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
     Activation of the hidden units; "auto" is "gelu".
 network : Network part or None, default=None

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
+from skae.base.estimators import CallbackSupportMixin, _fit_context, clone, with_callbacks
+from skae.base.parameters import LAYER_SIZES, CheckedParameters, SequenceOf
 from skae.model.conditional import with_classes
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
@@ -27,8 +27,9 @@ from skae.model.model import Model
 from skae.model.named_likelihoods import LIKELIHOODS, as_likelihood
 from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
+from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
-from skae.model.priors import PRIORS, Prior
+from skae.model.priors import PRIOR
 from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
@@ -38,6 +39,15 @@ from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK_ELEMENTS = 2**20
+# What stands for a parameter in a class that does not have it.
+WITHOUT_PARAMETER = {
+    "init": "random",
+    "n_init": 1,
+    "warm_start": False,
+    "early_stopping": False,
+    "hidden_layer_sizes": "auto",
+    "activation": "auto",
+}
 # What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
 NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object", "'NAType'")
 
@@ -70,7 +80,7 @@ def seeded(autoencoder, random_state: np.random.RandomState):
     return made.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in sorted(free)})
 
 
-class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
+class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
     """Base of the estimators that a `Trainer` fits: everything between the arrays and the model.
 
     A named estimator is an explicit signature, whose constructor is `self._set_parameters(locals())`,
@@ -85,7 +95,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             StrOptions({"auto"}),
             None,
         ],
-        "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
+        "hidden_layer_sizes": [*LAYER_SIZES, StrOptions({"auto"})],
         "activation": [StrOptions({*ACTIVATIONS, "auto"})],
         "network": [HasMethods(["encoder", "decoder"]), None],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
@@ -101,25 +111,42 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
-        "penalties": ["array-like", StrOptions({"auto"})],
-        "prior": [StrOptions(set(PRIORS)), Prior, callable],
+        "penalties": [SequenceOf(Penalty), StrOptions({"auto"})],
+        "prior": PRIOR,
     }
-    # What stands for a parameter that a class does not have.
-    init = "random"
-    n_init = 1
-    warm_start = False
-    early_stopping: bool | EarlyStopping = False
-    hidden_layer_sizes: tuple | str = "auto"
-    activation = "auto"
+    # The parameters and fitted attributes that most classes have; a constructor or a fit sets them.
+    n_components: Any
+    network: Any
+    hidden_layer_sizes: Any
+    activation: str
+    likelihood: Any
+    init: str
+    n_init: int
+    max_iter: Any
+    batch_size: Any
+    learning_rate: Any
+    optimizer: Any
+    early_stopping: bool | EarlyStopping
+    warm_start: bool
+    device: str
+    random_state: Any
+    verbose: bool | int
+    model_: Any
+    n_components_: int
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    validation_epochs_: list[int]
+    loss_terms_: dict[str, list[float]]
     # Whether a reconstruction differs from what is observed.
-    rebuilds_observed = True
+    _rebuilds_observed = True
     # Of the learning rate that the optimizer takes by itself.
-    rate_factor = 1.0
+    _learning_rate_factor = 1.0
     # Whether a fit to few rows of many columns may see their scores on the rows' axes: all parts that matter are then
     # asked whether rotated rows are the same to them.
-    trains_on_scores = False
+    _trains_on_scores = False
     # Least and most rows of a batch where the number is not given.
-    batch_bounds = (32, 256)
+    _batch_bounds = (32, 256)
 
     def __init_subclass__(cls, **kwargs):
         """Complete the docstring of a class, and the constraints of its parameters by the shared ones."""
@@ -138,15 +165,19 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
 
+    def _parameter(self, name: str) -> Any:
+        """The value of a shared parameter, or what stands for it in a class that does not have it."""
+        return getattr(self, name, WITHOUT_PARAMETER[name])
+
     # Hooks -----------------------------------------------------------------------------------
 
     @property
-    def starts_well(self) -> bool:
+    def _starts_well(self) -> bool:
         """Whether the start is worth keeping where too few rows can tell if training helps."""
-        return self.init == "pca"
+        return self._parameter("init") == "pca"
 
     @property
-    def scores_by_likelihood(self) -> bool:
+    def _scores_by_likelihood(self) -> bool:
         """Whether `score_samples` tells detectors more of a row than the error of its reconstruction."""
         return False
 
@@ -445,7 +476,7 @@ class UnsupervisedEstimator(TrainedEstimator):
             If training diverges. An earlier fit stays as it was.
         """
         with all_or_nothing(self):
-            again = self.warm_start and hasattr(self, "model_")
+            again = self._parameter("warm_start") and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again, y=y)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -28,7 +29,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     n_components : int or "auto", default="auto"
         Size of the draws z from which rows are made; "auto" takes the number of principal components
         with more than the mean variance.
-    hidden_layer_sizes : tuple of int or "auto", default="auto"
+    hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Hidden units of the critic, from the row on; the generator has them in reverse order. "auto"
         takes two layers, the first about twice as wide as X.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
@@ -125,9 +126,17 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
         "gradient_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
-    rate_factor = 1 / CRITIC_PACE
+    _learning_rate_factor = 1 / CRITIC_PACE
 
-    scores_by_likelihood = True
+    _scores_by_likelihood = True
+
+    loss: str
+    prior: Any
+    critic_steps: Any
+    gradient_penalty: float | str
+    label_smoothing: float
+    instance_noise: float
+    conditional: bool
 
     def __init__(
         self,

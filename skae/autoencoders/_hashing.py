@@ -98,6 +98,10 @@ class SemanticHashing(BaseAutoencoder):
         "noise": [Interval(Real, 0, None, closed="left"), StrOptions({"bernoulli"})],
     }
 
+    beta: float
+    kl_warm_up: float
+    noise: float | str
+
     def __init__(
         self,
         n_components=64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sklearn.utils._param_validation import StrOptions
+from typing import Any
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.likelihoods import Bernoulli
@@ -62,7 +62,9 @@ class LogisticPCA(BaseAutoencoder):
     True
     """
 
-    _parameter_constraints = {"bounds": [StrOptions({"auto"}), "array-like"]}
+    _parameter_constraints = {"bounds": Bernoulli._parameter_constraints["bounds"]}
+
+    bounds: Any
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import range_of, share
 from skae.model.conditional_gaussian import Normal, estimate_normal, n_factors_of
 from skae.model.corruptions import Masking
 from skae.model.factor_analysis import Factors
@@ -48,7 +50,7 @@ class MaskedAE(BaseAutoencoder):
     ----------
     n_components : int, default=64
         Size of the code: of the bottleneck of what the network adds to the guess.
-    hidden_layer_sizes : tuple of int, default=(256,)
+    hidden_layer_sizes : int or tuple of int, default=(256,)
         Hidden units of the encoder; the decoder has them in reverse order.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
         Activation of the hidden units; "auto" is "silu".
@@ -103,12 +105,14 @@ class MaskedAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "share": [Interval(Real, 0, 1, closed="right"), tuple, list],
+        "share": [share("right"), range_of(share())],
         "optimizer": [StrOptions({*OPTIMIZERS, "auto"}), Optimizer],
     }
-    batch_bounds = (128, 512)
-    starts_well = True
-    scores_by_likelihood, rebuilds_observed = True, False
+    _batch_bounds = (128, 512)
+    _starts_well = True
+    _scores_by_likelihood, _rebuilds_observed = True, False
+
+    share: Any
 
     def __init__(
         self,
@@ -132,7 +136,7 @@ class MaskedAE(BaseAutoencoder):
     ):
         self._set_parameters(locals())
 
-    sees_gaps = True
+    _sees_gaps = True
 
     def _default_activation(self):
         return "silu"
@@ -142,10 +146,10 @@ class MaskedAE(BaseAutoencoder):
 
     def _corruption_part(self):
         bounds = tuple(self.share) if isinstance(self.share, tuple | list) else (self.share, self.share)
-        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= 1 or bounds[1] == 0:
+        if bounds[1] == 0:
             raise ValueError(
-                f"MaskedAE(share={self.share!r}): use a number in (0, 1], or a pair (low, high) with 0 <= low <= high "
-                "<= 1, of which high is not 0, as something must be hidden to be learnt."
+                f"MaskedAE(share={self.share!r}): something must be masked to be learnt; use a pair (low, high) with "
+                "0 < high."
             )
         return Masking(bounds, fill="mean")
 

@@ -101,6 +101,11 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         "optimizer": [StrOptions({"adamw", "sgd"}), AdamW, SGD],
     }
 
+    sparsity: float
+    prediction_weight: float
+    n_layers: int
+    n_solver_steps: int
+
     def __init__(
         self,
         n_components="auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,10 +100,16 @@ class RBM(BaseAutoencoder):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "visible": [StrOptions({"binary", "gaussian"})],
         "hidden": [StrOptions({"binary", "gaussian"})],
-        "bounds": [StrOptions({"auto"}), "array-like"],
+        "bounds": Bernoulli._parameter_constraints["bounds"],
         "n_gibbs": [Interval(Integral, 1, None, closed="left")],
         "persistent": ["boolean"],
     }
+
+    visible: str
+    hidden: str
+    bounds: Any
+    n_gibbs: int
+    persistent: bool
 
     def __init__(
         self,
@@ -124,10 +131,10 @@ class RBM(BaseAutoencoder):
     ):
         self._set_parameters(locals())
 
-    rate_factor = 3.0
+    _learning_rate_factor = 3.0
 
     @property
-    def scores_by_likelihood(self) -> bool:
+    def _scores_by_likelihood(self) -> bool:
         """Whether the free energy says more than the reconstruction: of numbers brought between bounds it does not."""
         return self.visible == "gaussian" or not isinstance(self.bounds, str)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -104,8 +105,18 @@ class SparseAE(BaseAutoencoder):
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "annealing": [Interval(Real, 0, 1, closed="both")],
         "revive": [Interval(Integral, 1, None, closed="left"), None],
-        "layers": [StrOptions({"code", "all"}), "array-like"],
+        "layers": ActivationPenalty._parameter_constraints["layers"],
     }
+
+    penalty: Any
+    weight: float
+    target_activation: float
+    k: int | str
+    magnitude: bool
+    alpha: float
+    annealing: float
+    revive: int | None
+    layers: Any
 
     def __init__(
         self,

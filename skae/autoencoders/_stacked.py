@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._rbm import RBM
+from skae.base.estimators import clone
 from skae.model.boltzmann import Visible
 from skae.model.contraction import Contraction
 from skae.model.likelihoods import Bernoulli, Gaussian, StudentT
@@ -32,6 +33,9 @@ class Layer(BaseAutoencoder):
     The output's activation is that of the layer below, whose units it rebuilds. The other parameters are those of
     `StackedAE`.
     """
+
+    code_activation: str
+    output_activation: str
 
     def __init__(
         self,
@@ -196,6 +200,11 @@ class StackedAE(BaseAutoencoder):
         "pretraining_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
     }
+
+    code_activation: str
+    layer: str
+    corruption: Any
+    pretraining_iter: Any
 
     def __init__(
         self,

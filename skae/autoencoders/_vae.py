@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
+from skae.base.parameters import SequenceOf
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
 from skae.model.conditional import with_classes
 from skae.model.marginal import log_density
 from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
+from skae.model.penalties import Penalty
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.settings import own_settings
 from skae.training.batches import RawRows
@@ -132,10 +135,19 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "conditional": ["boolean"],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
-        "penalties": ["array-like"],
+        "penalties": [SequenceOf(Penalty)],
     }
 
-    scores_by_likelihood = True
+    _scores_by_likelihood = True
+
+    beta: float
+    kl_warm_up: float
+    free_bits: float
+    n_importance_samples: int
+    prior: Any
+    conditional: bool
+    missingness: Any
+    penalties: Any
 
     def __init__(
         self,

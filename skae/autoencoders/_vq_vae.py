@@ -101,6 +101,12 @@ class VQVAE(BaseAutoencoder):
         "commitment": [Interval(Real, 0, None, closed="left")],
     }
 
+    n_codes: int
+    code_width: int | str
+    shared_codebook: bool
+    commitment: float
+    code_usage_: np.ndarray
+
     def __init__(
         self,
         n_components="auto",

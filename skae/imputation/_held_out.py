@@ -5,16 +5,17 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array
+
+from skae.base.parameters import CheckedParameters
 
 # Numbers that are predicted at once.
 CHUNK = 2**21
 
 
-class HeldOutEntries(BaseEstimator):
+class HeldOutEntries(CheckedParameters):
     r"""Scorer for searches: how well entries are predicted from the other entries of their row.
 
     `score` of an autoencoder grows with the size of its code, because a row that is copied has no
@@ -142,7 +143,7 @@ class _Prediction:
     def __call__(self, gappy: np.ndarray, start: np.ndarray) -> np.ndarray:
         """Rows filled; `start` holds a first guess of each entry."""
         missing = np.isnan(gappy)
-        if getattr(self.estimator, "sees_gaps", False):
+        if getattr(self.estimator, "_sees_gaps", False):
             return np.where(missing, self._rebuilt(gappy), gappy)
         # A row whose answers move away, each farther than the last, keeps the one before.
         filled, moving = np.where(missing, start, gappy), np.arange(len(gappy))

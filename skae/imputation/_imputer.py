@@ -5,12 +5,13 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from skae.autoencoders._estimator import all_or_nothing
+from skae.base.estimators import TransformerMixin, _fit_context, clone
+from skae.base.parameters import CheckedParameters
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -41,7 +42,7 @@ N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
 ROUNDING = 1e-9
 
 
-class AutoencoderImputer(TransformerMixin, BaseEstimator):
+class AutoencoderImputer(TransformerMixin, CheckedParameters):
     r"""Fills gaps by an autoencoder, once or several times, in tables of numbers and categories.
 
     By default members of an ensemble of `MaskedAE` start at the best linear guess of what is

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.base.parameters import LAYER_SIZES, at_least, layer_sizes
 from skae.model.conditional import observed_with_classes, with_classes
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective
 from skae.model.networks import Dense, reset_parts
 from skae.model.penalties import Penalty
-from skae.model.priors import Prior, as_prior, fixed_prior
+from skae.model.priors import PRIOR, Prior, as_prior, fixed_prior
 from skae.model.scaling import Columns, Scaling
 
 if TYPE_CHECKING:
@@ -140,6 +140,13 @@ class AdversarialCode(Penalty):
     AutoencoderTransformer(n_components=2, penalties=[AdversarialCode(prior='uniform')])
     """
 
+    _parameter_constraints = {
+        **Penalty._parameter_constraints,
+        "prior": PRIOR,
+        "hidden_layer_sizes": LAYER_SIZES,
+        "critic_steps": [at_least(1)],
+    }
+
     def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1):
         self.prior = prior
         self.weight = weight
@@ -154,7 +161,7 @@ class AdversarialCode(Penalty):
     def critic(self, n_features: int, n_components: int) -> nn.Module:
         """The network that tells codes from draws; raises ValueError for a prior that does not fit."""
         fixed_prior(self.prior, n_components)
-        return Dense((n_components, *self.hidden_layer_sizes, 1), "silu")
+        return Dense((n_components, *layer_sizes(self.hidden_layer_sizes), 1), "silu")
 
     def __call__(self, step: Step) -> Tensor:
         """The encoder's part, in nats."""
@@ -191,7 +198,7 @@ class GenerativeAdversary(Model):
 
     def __init__(
         self,
-        network: BaseEstimator,
+        network: Any,
         likelihood: Likelihood,
         columns: Columns,
         n_components: int,

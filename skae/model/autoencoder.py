@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from skae.model.conditional import ConditionalStep, observed_with_classes, with_classes
@@ -54,7 +53,7 @@ class Autoencoder(Model):
 
     def __init__(
         self,
-        network: BaseEstimator,
+        network: Any,
         posterior: Posterior,
         likelihood: Likelihood,
         columns: Columns,

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.base.parameters import Part
 from skae.model.likelihoods import Bernoulli
 from skae.model.networks import Linear
 from skae.model.posteriors import Posterior
@@ -67,7 +67,7 @@ class Visible(nn.Module):
         return torch.addcmul(self.bias, h @ self._hidden[0].weight, self.slope)
 
 
-class BoltzmannNetwork(BaseEstimator):
+class BoltzmannNetwork(Part):
     """One layer whose weights serve both ways.
 
     Parameters

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Options
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skae.base.parameters import Part
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.step import Step
 
@@ -24,7 +26,7 @@ START = 1.0
 N_DRAWS = 16
 
 
-class Missingness(BaseEstimator):
+class Missingness(Part):
     """Base of the models of why entries are missing; what is learnt lives in the module of `build`."""
 
     def check(self, n_features: int) -> None:
@@ -62,6 +64,8 @@ class SelfMasking(Missingness):
     >>> VAE(2, missingness=SelfMasking(known_sign=-1))
     VAE(missingness=SelfMasking(known_sign=-1), n_components=2)
     """
+
+    _parameter_constraints = {"known_sign": [Options(Integral, {-1, 0, 1}), "array-like", None]}
 
     def __init__(self, known_sign=None):
         self.known_sign = known_sign

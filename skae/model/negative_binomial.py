@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
 from torch.nn import functional
 
+from skae.base.parameters import positive
 from skae.model.likelihoods import CountLikelihood
 
 # First value of θ, and the largest, from which on the distribution is Poisson's but for rounding.
@@ -41,16 +43,10 @@ class NegativeBinomial(CountLikelihood):
     VAE(likelihood=NegativeBinomial(), n_components=2)
     """
 
+    _parameter_constraints = {"dispersion": [positive(), StrOptions({"shared", "columns"})]}
+
     def __init__(self, dispersion="columns"):
         self.dispersion = dispersion
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        dispersion = self.dispersion
-        if not (dispersion in ("shared", "columns") if isinstance(dispersion, str) else dispersion > 0):
-            raise ValueError(
-                f"NegativeBinomial(dispersion={dispersion!r}): use a positive number, 'shared' or 'columns'."
-            )
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of θ."""

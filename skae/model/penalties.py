@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part, not_negative
 from skae.model.networks import Shortcut
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skae.model.step import Step
 
 
-class Penalty(BaseEstimator):
+class Penalty(Part):
     r"""Base of the penalties: `penalty(step)` returns a tensor P of shape (n_rows,).
 
     All weights have one unit. A point code minimises, for standardised rows x, whose columns have
@@ -35,6 +35,8 @@ class Penalty(BaseEstimator):
     `critic_terms`, which may change nothing but the critic: the trainer then has a second player.
     `step.critic(self)` is that module.
     """
+
+    _parameter_constraints = {"weight": [not_negative()]}
 
     weight = 1.0
     # Updates of the critic at each batch.

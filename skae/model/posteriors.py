@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part
 from skae.model.networks import ACTIVATIONS
 from skae.model.priors import NormalPrior, Prior, as_prior
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CODE_ACTIVATIONS = {**ACTIVATIONS, "relu": torch.relu}
 
 
-class Posterior(BaseEstimator):
+class Posterior(Part):
     """Base of the posteriors: what the encoder's output says of the code, and the terms of the loss.
 
     A posterior that learns numbers of its own beside the networks returns a module that holds them

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skae.base.parameters import Part
 from skae.model.posteriors import Posterior
 from skae.model.step import Step
 
@@ -201,7 +201,7 @@ class UnrolledShrinkage(nn.Module):
         return code
 
 
-class SparseCodingNetwork(BaseEstimator):
+class SparseCodingNetwork(Part):
     """Unrolled shrinkage as the encoder and a dictionary as the decoder.
 
     Parameters

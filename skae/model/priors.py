@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
+
+from skae.base.parameters import Part, at_least, not_negative, positive
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
 
 
-class Prior(BaseEstimator):
+class Prior(Part):
     """Base of the priors: `sample` draws codes; one with a density has `log_prob` as well."""
 
     n_start_rows = 0
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
+        """Raise ValueError for codes that do not fit."""
 
     def build(self, model: Autoencoder) -> nn.Module | None:
         """What the prior of a VAE learns, which is mostly nothing; raises ValueError for one without a density."""
@@ -72,13 +74,10 @@ class UniformPrior(Prior):
         √3 by default, for components of unit variance.
     """
 
+    _parameter_constraints = {"high": [positive()]}
+
     def __init__(self, high=3**0.5):
         self.high = high
-
-    def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if not self.high > 0:
-            raise ValueError(f"UniformPrior(high={self.high!r}): high must be positive.")
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
         """Draw codes of shape (n, n_components)."""
@@ -107,6 +106,13 @@ class MixturePrior(Prior):
     Makhzani et al., "Adversarial autoencoders", 2015, figure 4.
     """
 
+    _parameter_constraints = {
+        "n_modes": [at_least(1)],
+        "radius": [positive()],
+        "scale": [positive()],
+        "width": [positive()],
+    }
+
     def __init__(self, n_modes=10, *, radius=3.0, scale=0.8, width=0.3):
         self.n_modes = n_modes
         self.radius = radius
@@ -114,12 +120,7 @@ class MixturePrior(Prior):
         self.width = width
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if int(self.n_modes) != self.n_modes or self.n_modes < 1:
-            raise ValueError(f"MixturePrior(n_modes={self.n_modes!r}): n_modes must be a positive integer.")
-        for name in ("radius", "scale", "width"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"MixturePrior({name}={getattr(self, name)!r}): {name} must be positive.")
+        """Raise ValueError for codes without a plane."""
         _check_plane(self, n_components)
 
     def _modes(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,13 +157,13 @@ class SwissRollPrior(Prior):
         Standard deviation of the noise around the spiral.
     """
 
+    _parameter_constraints = {"noise": [not_negative()]}
+
     def __init__(self, noise=0.05):
         self.noise = noise
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.noise < 0:
-            raise ValueError(f"SwissRollPrior(noise={self.noise!r}): the noise must not be negative.")
+        """Raise ValueError for codes without a plane."""
         _check_plane(self, n_components)
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
@@ -184,6 +185,8 @@ class CallablePrior(Prior):
         Takes a number of codes and a `numpy.random.Generator` and returns an array of shape
         (n, n_components).
     """
+
+    _parameter_constraints = {"function": [callable]}
 
     def __init__(self, function: Callable):
         self.function = function
@@ -230,6 +233,8 @@ class VampPrior(Prior):
     VAE(n_components=2, prior=VampPrior(n_pseudo_inputs=100))
     """
 
+    _parameter_constraints = {"n_pseudo_inputs": [at_least(1)]}
+
     def __init__(self, n_pseudo_inputs=500):
         self.n_pseudo_inputs = n_pseudo_inputs
 
@@ -237,13 +242,6 @@ class VampPrior(Prior):
     def n_start_rows(self) -> int:  # type: ignore[override]
         """Training rows that `start_from_rows` wants."""
         return self.n_pseudo_inputs
-
-    def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if int(self.n_pseudo_inputs) != self.n_pseudo_inputs or self.n_pseudo_inputs < 1:
-            raise ValueError(
-                f"VampPrior(n_pseudo_inputs={self.n_pseudo_inputs!r}): n_pseudo_inputs must be a positive integer."
-            )
 
     def build(self, model: Autoencoder) -> nn.Module:
         """The pseudo-inputs, in standardised units."""
@@ -312,6 +310,8 @@ PRIORS = {
     "swiss_roll": SwissRollPrior,
     "vamp": VampPrior,
 }
+# What a parameter of this kind may be.
+PRIOR = [StrOptions(set(PRIORS)), Prior, callable]
 
 
 def as_prior(prior: str | Prior | Callable) -> Prior:

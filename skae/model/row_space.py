@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part, layer_sizes
 from skae.model.autoencoder import Autoencoder
 from skae.model.corruptions import GaussianNoise
 from skae.model.likelihoods import Gaussian
@@ -124,7 +124,7 @@ class RowSpace:
         return made
 
 
-class ProjectedNetwork(BaseEstimator):
+class ProjectedNetwork(Part):
     """A dense network between projections on fixed axes.
 
     Parameters
@@ -141,13 +141,13 @@ class ProjectedNetwork(BaseEstimator):
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
         """From rows, and what stands beside them, to `n_out` numbers about the code."""
         p, r = self.basis.shape
-        if not len(self.network.hidden_layer_sizes):
+        if not layer_sizes(self.network.hidden_layer_sizes):
             return self.network.encoder(n_in, n_out)
         return ProjectedEncoder(self.network.encoder(n_in - p + r, n_out), Basis(self.basis), n_in - p)
 
     def decoder(self, n_in: int, n_out: int, encoder: Any) -> nn.Module:
         """From codes to rows."""
-        if not len(self.network.hidden_layer_sizes):
+        if not layer_sizes(self.network.hidden_layer_sizes):
             return self.network.decoder(n_in, n_out, encoder)
         return ProjectedDecoder(self.network.decoder(n_in, self.basis.shape[1], encoder.inner), encoder.basis)
 

@@ -6,10 +6,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
 
+from skae.base.estimators import BaseEstimator, TransformerMixin, _fit_context
 from skae.tables._columns import (
     BinaryColumn,
     CategoricalColumn,

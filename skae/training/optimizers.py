@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
+
+from skae.base.estimators import clone
+from skae.base.parameters import Part, SequenceOf, at_least, not_negative, positive, share
 
 DECAY_TOWARDS_PCA = 0.3
 # In numbers of four bytes.
@@ -166,7 +169,7 @@ class FusedAdamW:
             )
 
 
-class Optimizer(BaseEstimator):
+class Optimizer(Part):
     """Base of the optimizers: the options that they share.
 
     Parameters
@@ -185,22 +188,19 @@ class Optimizer(BaseEstimator):
         to minutes at the start of each training, which only long trainings on a GPU repay.
     """
 
+    _parameter_constraints = {
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "weight_decay": [not_negative(), StrOptions({"auto"})],
+        "clip_norm": [positive(), None],
+        "precision": [StrOptions({"float32", "tf32", "bfloat16"})],
+        "compile": ["boolean"],
+    }
+
     full_batch = False
 
     def default_learning_rate(self, width: int | None) -> float:
         """The first rate for a network whose widest hidden layer has `width` units, None where that is not known."""
         return 1e-3
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r} is unknown; use one of {sorted(SCHEDULES)}.")
-        if self.weight_decay != "auto" and not (not isinstance(self.weight_decay, str) and self.weight_decay >= 0):
-            raise ValueError(f"weight_decay={self.weight_decay!r} must not be negative; use a number or 'auto'.")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r} must be positive, or None.")
-        if self.precision not in ("float32", "tf32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is unknown; use 'float32', 'tf32' or 'bfloat16'.")
 
     @property
     def decay(self) -> float:
@@ -256,6 +256,12 @@ class AdamW(Optimizer):
     AutoencoderTransformer(n_components=2, optimizer=AdamW(weight_decay=0.01))
     """
 
+    _parameter_constraints = {
+        **Optimizer._parameter_constraints,
+        "betas": [SequenceOf(share("left"), lengths=(2, 2))],
+        "eps": [positive()],
+    }
+
     def __init__(
         self,
         *,
@@ -304,6 +310,12 @@ class SGD(Optimizer):
         Whether `torch.compile` is used: seconds to minutes more at the start of each training.
     """
 
+    _parameter_constraints = {
+        **Optimizer._parameter_constraints,
+        "momentum": [share("left")],
+        "weight_decay": [not_negative()],
+    }
+
     def default_learning_rate(self, width: int | None) -> float:
         """The first rate."""
         return 1e-2
@@ -345,6 +357,8 @@ class LBFGS(Optimizer):
         Updates that the approximation of the Hessian remembers.
     """
 
+    _parameter_constraints = {"max_evaluations": [at_least(1)], "history_size": [at_least(1)]}
+
     full_batch = True
     schedule = "constant"
     weight_decay = 0.0
@@ -378,9 +392,8 @@ OPTIMIZERS = {"adamw": AdamW, "sgd": SGD, "lbfgs": LBFGS}
 
 
 def as_optimizer(optimizer: str | Optimizer, *, near_pca: bool) -> Optimizer:
-    """The part that a string names, or the part itself, checked, with a number for `weight_decay="auto"`."""
+    """The part that a string names, or the part itself, with a number for `weight_decay="auto"`."""
     part = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
-    part.check()
     if part.weight_decay == "auto":
         part = clone(part).set_params(weight_decay=DECAY_TOWARDS_PCA if near_pca else 0.0)
     return part
