@@ -35,7 +35,7 @@ from skae.anomaly._tail import (
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import OutlierMixin, _fit_context, clone
-from skae.base.parameters import CheckedParameters, list_of
+from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
@@ -247,6 +247,8 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         self : object
             The fitted estimator.
         """
+        # scikit-learn checks the parameters of the first call alone.
+        self._validate_params()
         with all_or_nothing(self):
             first = not hasattr(self, "members_")
             X = self._validate(X, reset=first)
@@ -541,6 +543,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         n_copies = np.bincount(np.concatenate([places for _, places in parts]))
         return conformal_p_values([part for part, _ in parts], scores, [1 / n_copies[places] for _, places in parts])
 
+    @checked_arguments(fdr=[share("neither")])
     def detect(self, X, *, fdr=0.05):
         """Label new rows so that at most a share of the alarms is false, in expectation.
 
@@ -567,8 +570,6 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         ValueError
             If `fdr` is outside (0, 1).
         """
-        if not 0 < fdr < 1:
-            raise ValueError(f"fdr={fdr!r}: the false discovery rate must be in (0, 1).")
         check_is_fitted(self)
         if fdr * (self._n_held_out + 1) < 1:
             warnings.warn(
@@ -580,6 +581,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
             )
         return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)
 
+    @checked_arguments(max_columns=[at_least(1)])
     def explain(self, X, *, max_columns=32):
         """Say which columns make rows anomalous: what the score would be were a cell unknown.
 
@@ -606,8 +608,6 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
             "seen" and "expected" are tables, and shares of categories are positive.
         """
         check_is_fitted(self)
-        if max_columns < 1:
-            raise ValueError(f"max_columns={max_columns!r}: try at least one cell of a row.")
         index = X.index if hasattr(X, "iloc") else None
         rows = dense(self._validate(X, reset=False))
         table = None

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.utils._param_validation import Interval
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.base.parameters import LAYER_SIZES
+from skae.base.parameters import LAYER_SIZES, at_least, checked_arguments
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
@@ -128,6 +128,7 @@ class AdversarialAE(BaseAutoencoder):
             )
         ]
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
     def sample(self, n_samples=1, *, random_state=None, return_mean=True):
         """Draw codes from the prior and decode them.
 

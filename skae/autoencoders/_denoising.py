@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import model_step
+from skae.base.parameters import at_least, checked_arguments, positive
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.settings import own_settings
 from skae.model.walkback import Chain
@@ -177,6 +178,7 @@ class DenoisingAE(BaseAutoencoder):
             rebuilt = self.model_.scaling.from_target(model_step(self.model_, rows).rebuilt)
             return torch.where(torch.isnan(rows), rebuilt, rows).cpu().numpy()
 
+    @checked_arguments(scale=[positive(), None])
     def score_function(self, X, *, scale=None):
         """Estimate ∇ log p(x), the direction in which data get denser: (r(x) − x)/σ².
 
@@ -227,6 +229,7 @@ class DenoisingAE(BaseAutoencoder):
             step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], scale / unit).log())
         return step
 
+    @checked_arguments(scale=[positive(), None])
     def reconstruct(self, X, *, scale=None):
         """Encode and decode X, uncorrupted; entries that are NaN come back filled.
 
@@ -283,6 +286,7 @@ class DenoisingAE(BaseAutoencoder):
             )
         return super().inverse_transform(X)
 
+    @checked_arguments(n_samples=[at_least(1)], n_steps=[at_least(1)], random_state=["random_state"])
     @own_settings()
     def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
         """Draw rows by a Markov chain: corrupt, draw a row given the corrupted one, again and again [3]_.
@@ -315,6 +319,8 @@ class DenoisingAE(BaseAutoencoder):
         generator = new_generator(device, check_random_state(random_state))
         if init is not None:
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
+            if len(init) != n_samples:
+                raise ValueError(f"init has {len(init)} rows for n_samples={n_samples}: each chain starts at one.")
         with torch.inference_mode():
             rows = torch.tensor(self.chain_rows_, device=device)
             chain = Chain(model, rows, generator)

@@ -56,7 +56,8 @@ optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
 early_stopping : bool or EarlyStopping, default=True
     Whether held-out rows decide when to stop.
 warm_start : bool, default=False
-    Whether `fit` goes on from the last fit.
+    Whether `fit` goes on from the last fit, whose `n_components_` it keeps: another integer
+    for `n_components` is an error, as other sizes of layers are.
 device : str, default="auto"
     "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
     network is large enough to be faster there.

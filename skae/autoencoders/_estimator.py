@@ -504,6 +504,8 @@ class UnsupervisedEstimator(TrainedEstimator):
         self : object
             The fitted estimator.
         """
+        # scikit-learn checks the parameters of the first call alone.
+        self._validate_params()
         with all_or_nothing(self):
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first, y=y)

@@ -59,6 +59,7 @@ class Fitting:
 
     def __init__(self, estimator, raw: RawRows, X, y, model: Model | None):
         self.estimator, self.raw, self.model = estimator, raw, model
+        self._check_same_components()
         # An autoencoder's target is its input: callbacks that score get it where there is no y.
         self.data = {"X": X, "y": X if y is None else y}
         self.likelihood = as_likelihood(estimator._likelihood_part())
@@ -86,6 +87,15 @@ class Fitting:
         self.n_given = raw.n_rows
         # PCA's variances, where the fit begins anew.
         self.explained: dict | None = None
+
+    def _check_same_components(self) -> None:
+        """Raise ValueError where training goes on from a model, and another size of code is asked for."""
+        asked = self.estimator._asked_components()
+        if self.model is not None and isinstance(asked, Integral) and asked != self.model.n_components:
+            raise ValueError(
+                f"n_components={asked}, but the last fit had {self.model.n_components} components, and training goes "
+                f"on from it: set n_components={self.model.n_components}, or fit with warm_start=False."
+            )
 
     # What "auto" means -----------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import UnsupervisedEstimator
+from skae.base.parameters import at_least, checked_arguments
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
@@ -183,6 +184,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
             n_classes=len(self.classes_) if self.conditional else 0,
         )
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     def sample(self, n_samples=1, *, y=None, random_state=None):
         """Draw rows.
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
+from skae.base.parameters import at_least, checked_arguments
 from skae.model.bits import Bits, EncoderNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 
@@ -280,6 +281,7 @@ class SemanticHashing(BaseAutoencoder):
         self.codes_ = self.pack(X)
         return self
 
+    @checked_arguments(n_neighbors=[at_least(1)], return_distance=["boolean"], engine=[StrOptions(set(ENGINES))])
     def kneighbors(self, X=None, n_neighbors=5, return_distance=True, *, engine="auto"):
         """The indexed rows whose bits differ least from those of each row of X.
 
@@ -312,7 +314,7 @@ class SemanticHashing(BaseAutoencoder):
         check_is_fitted(self)
         if not hasattr(self, "codes_"):
             raise NotFittedError("No rows are indexed, because partial_fit indexes none: call index(X) first.")
-        self._check_neighbors(n_neighbors, len(self.codes_) - (X is None), engine)
+        self._check_neighbors(n_neighbors, len(self.codes_) - (X is None))
         if X is not None:
             distances, indices = nearest(self.pack(X), self.codes_, n_neighbors, engine)
         else:
@@ -321,16 +323,12 @@ class SemanticHashing(BaseAutoencoder):
         return (distances, indices) if return_distance else indices
 
     @staticmethod
-    def _check_neighbors(n_neighbors: int, n_others: int, engine: str) -> None:
-        if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, Integral) or n_neighbors < 1:
-            raise ValueError(f"n_neighbors={n_neighbors!r} must be an int of at least 1.")
+    def _check_neighbors(n_neighbors: int, n_others: int) -> None:
         if n_neighbors > n_others:
             raise ValueError(
                 f"n_neighbors={n_neighbors} is above the number of other indexed rows, {n_others}: lower it, or index "
                 "more rows."
             )
-        if engine not in ENGINES:
-            raise ValueError(f"engine={engine!r} is unknown; use one of {ENGINES}.")
 
     def __sklearn_tags__(self):
         """Bits are uint8, whatever the dtype of X."""

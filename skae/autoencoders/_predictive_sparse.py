@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
+from skae.base.parameters import at_least, checked_arguments, not_negative
 from skae.model.predictive_sparse import PredictiveSparse, SparseCodingNetwork
 from skae.training.optimizers import SGD, AdamW
 
@@ -166,6 +167,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         """What lets a chunk have `ROWS_AT_ONCE` rows."""
         return max(1, CHUNK_ELEMENTS // (ROWS_AT_ONCE * getattr(self, "n_features_in_", 1)))
 
+    @checked_arguments(max_iter=[at_least(1)], tol=[not_negative()])
     def sparse_encode(self, X, *, max_iter=1000, tol=1e-5):
         """Codes that minimise the lasso, found by FISTA from the encoder's on.
 
@@ -188,8 +190,6 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         ValueError
             If `max_iter` is below one or `tol` below zero.
         """
-        if max_iter < 1 or tol < 0:
-            raise ValueError(f"max_iter={max_iter!r} must be at least 1, and tol={tol!r} at least 0.")
 
         def solve(model, step):
             return model.posterior.solve(step, max_iter, step.code, tol) * model.code_unit

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch.nn.functional import logsigmoid, softplus
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, checked_arguments
 from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits
 from skae.model.likelihoods import Bernoulli, Gaussian
 from skae.training.optimizers import AdamW
@@ -238,6 +239,9 @@ class RBM(BaseAutoencoder):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         return float(np.average(scores, weights=weight))
 
+    @checked_arguments(
+        n_samples=[at_least(1)], n_gibbs=[at_least(1)], random_state=["random_state"], return_mean=["boolean"]
+    )
     def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True):
         """Draw rows by Gibbs sampling.
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
-from skae.base.parameters import SequenceOf
+from skae.base.parameters import SequenceOf, at_least, checked_arguments
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
 from skae.model.conditional import with_classes
@@ -231,6 +231,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         made = self._map_rows(X, both, lambda: 2 * self.n_components_)
         return made[:, : self.n_components_], made[:, self.n_components_ :]
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
     def score_samples(self, X, *, n_samples=64, random_state=0):
         """Importance-weighted bound of the log-density of each row; higher is more normal.
@@ -295,6 +296,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             made.append(log_density(some, noise, drawn, _draws_at_once(some)))
         return torch.cat(made) if made else noise.new_zeros(0)
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
     def complete(self, X, *, n_samples=1000, random_state=None):
         r"""Fill the gaps of X by their expectation given the observed entries.
@@ -326,12 +328,12 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             are as they were. With likelihood="mixed" a table like that of fit, in which a missing
             category is the most likely one.
         """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         rows, generator = self._dense_copy(X), self._generator(random_state)
         for index, step in self._steps_of_gaps(rows, n_samples):
             self._fill(rows, index, expected_rows(step, n_samples, generator))
         return self._completed_table(rows, X)
 
+    @checked_arguments(n_completions=[at_least(1)], n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
     def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None):
         """Fill the gaps of X by draws given the observed entries, for multiple imputation.
@@ -357,8 +359,6 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             Copies of X in its units and its dtype, whose observed entries are as they were. With
             likelihood="mixed" a list of tables like that of fit.
         """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_completions, "n_completions", Integral, min_val=1)
         rows, generator = self._dense_copy(X), self._generator(random_state)
         made = np.repeat(rows[None], n_completions, axis=0)
         for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
@@ -396,6 +396,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         rows, before = self.model_.scaling.from_target(rows.cpu().double()).numpy(), tables[..., index, :]
         tables[..., index, :] = np.where(np.isnan(before), rows, before)
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
     def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False):
         """Draw rows from the model.
 

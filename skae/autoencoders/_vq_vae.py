@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, checked_arguments
 from skae.model.quantised import Quantised
 
 
@@ -208,6 +209,7 @@ class VQVAE(BaseAutoencoder):
     def _latent(self, model, codes):
         return model.code_module.chosen(codes.long())
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     def sample(self, n_samples=1, *, random_state=None):
         """Draw codes by their frequencies among the training rows, each integer by itself, and decode them.
 

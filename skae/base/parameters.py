@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class SequenceOf(Options):
-    """A constraint: a tuple, a list or an array of one axis, each entry of which satisfies another constraint.
+    """A constraint: a tuple, a list or an array, each entry of which satisfies another constraint.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SequenceOf(Options):
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Whether a value satisfies the constraint."""
-        if not isinstance(val, tuple | list | range | np.ndarray) or isinstance(val, np.ndarray) and val.ndim != 1:
+        if isinstance(val, str | bytes | dict | set) or not hasattr(val, "__len__") or getattr(val, "ndim", 1) == 0:
             return False
         fewest, most = self.lengths
         if len(val) < fewest or most is not None and len(val) > most:

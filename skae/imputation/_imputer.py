@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import TransformerMixin, _fit_context, clone
-from skae.base.parameters import CheckedParameters
+from skae.base.parameters import CheckedParameters, at_least, checked_arguments, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -371,6 +371,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         table, Z, missing = self._rows(X)
         return self._output(table, missing, self._point(Z, self._expected(Z)))
 
+    @checked_arguments(n_imputations=[at_least(1), None], random_state=["random_state"])
     @own_settings()
     def sample(self, X, n_imputations=None, *, random_state=None):
         """Draw complete tables for multiple imputation.
@@ -395,8 +396,6 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
             Tables as `transform` returns them.
         """
         n_imputations = self.n_imputations if n_imputations is None else n_imputations
-        if not isinstance(n_imputations, Integral) or n_imputations < 1:
-            raise ValueError(f"n_imputations={n_imputations!r}: use an integer of 1 or more.")
         table, Z, missing = self._rows(X)
         random_state = check_random_state(random_state)
         rows = np.flatnonzero(np.isnan(Z).any(1))
@@ -408,6 +407,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
             tables.append(self._output(table, missing, filled))
         return tables
 
+    @checked_arguments(coverage=[share("neither")])
     @own_settings()
     def interval(self, X, coverage=0.9):
         """Where missing numbers lie with a given probability.
@@ -425,8 +425,6 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
             Observed cells hold their value in both; missing categories and booleans the most
             probable one in both (`imputation_std` has the probability that it is wrong).
         """
-        if isinstance(coverage, str) or not 0 < coverage < 1:
-            raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
         table, Z, missing = self._rows(X)
         expected = self._expected(Z)
         cells = np.nonzero(np.isnan(Z) & self._is_number_)

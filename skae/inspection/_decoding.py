@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.utils._param_validation import StrOptions
 
-from skae.inspection._common import codes_of, last_step
+from skae.base.parameters import at_least, checked_arguments
+from skae.inspection._common import GRID, codes_of, last_step
 from skae.model.priors import NormalPrior
 
 METHODS = ("linear", "spherical")
@@ -16,6 +18,7 @@ SPACES = ("row", "code")
 Spread = Callable[[int, int], np.ndarray]
 
 
+@checked_arguments(n_steps=[at_least(2)], method=[StrOptions(set(METHODS))], space=[StrOptions(set(SPACES))])
 def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="row"):
     r"""Rows along a path between the codes of two rows.
 
@@ -67,10 +70,6 @@ def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="ro
     >>> interpolate(vae, X[:3], X[3:6]).shape
     (3, 10, 64)
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is unknown; use one of {list(METHODS)}.")
-    if n_steps < 2:
-        raise ValueError(f"n_steps={n_steps} must be at least 2: the ends are steps.")
     (first, first_alone), (last, last_alone) = (_codes(estimator, rows, space) for rows in (start, end))
     if len(first) != len(last) and 1 not in (len(first), len(last)):
         raise ValueError(f"start has {len(first)} rows and end {len(last)}; give as many, or one of either.")
@@ -95,6 +94,7 @@ def _spherical(first: np.ndarray, last: np.ndarray, t: np.ndarray) -> np.ndarray
     return sum(weight * codes[:, None] for weight, codes in zip(weights, (first, last), strict=True))
 
 
+@checked_arguments(space=[StrOptions(set(SPACES))])
 def analogy(estimator, a, b, c, *, space="row"):
     r"""What is to c as b is to a: rows decoded from sums and differences of codes.
 
@@ -141,6 +141,7 @@ def analogy(estimator, a, b, c, *, space="row"):
     return made[0] if alone else made
 
 
+@checked_arguments(**GRID)
 def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=(0, 1), base=None):
     """Rows decoded from a grid of two components.
 
@@ -197,7 +198,7 @@ def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95),
     >>> rows.shape, across.shape, up.shape
     ((5, 8, 64), (8,), (5,))
     """
-    if len(components) != 2 or components[0] == components[1]:
+    if components[0] == components[1]:
         raise ValueError(f"components={components!r} must be two different components.")
     n_rows, n_columns = (n, n) if np.ndim(n) == 0 else n
     codes = None if X is None else codes_of(estimator, X)
@@ -251,8 +252,6 @@ def _spread(estimator, codes: np.ndarray | None, bounds, quantiles, components, 
         pairs = dict(zip(components, np.broadcast_to(limits, (len(components), 2)), strict=True))
         return lambda component, n: np.linspace(pairs[component][0], pairs[component][1], n)
     low, high = quantiles
-    if not 0 <= low < high <= 1:
-        raise ValueError(f"quantiles={quantiles!r} must be two growing numbers between 0 and 1.")
     if codes is not None:
         return lambda component, n: np.quantile(codes[:, component], np.linspace(low, high, n))
     if not 0 < low < high < 1:
@@ -279,8 +278,6 @@ def _has_normal_prior(estimator) -> bool:
 
 def _codes(estimator, rows, space: str) -> tuple[np.ndarray, bool]:
     """Codes of shape (n_rows, n_components), and whether `rows` was a single one."""
-    if space not in SPACES:
-        raise ValueError(f"space={space!r} is unknown; use one of {list(SPACES)}.")
     alone = np.ndim(rows) == 1
     if alone:
         # A row of a table keeps the names of its columns.

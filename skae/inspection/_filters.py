@@ -7,7 +7,8 @@ import math
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection._common import import_pyplot, last_step
+from skae.base.parameters import at_least, checked_arguments
+from skae.inspection._common import IMAGE_SHAPE, OF, import_pyplot, last_step
 from skae.inspection._decoding import n_components_of
 from skae.inspection._images import as_images, draw_images, figure_size, image_shape_of, is_colour
 from skae.model.networks import Dense, Shortcut
@@ -56,6 +57,7 @@ class FiltersDisplay:
         self.title = title
 
     @classmethod
+    @checked_arguments(of=OF, n_filters=[at_least(1)], image_shape=IMAGE_SHAPE)
     def from_estimator(
         cls, estimator, *, of="encoder", n_filters=64, image_shape=None, title=None, ax=None, imshow_kwargs=None
     ):
@@ -94,8 +96,6 @@ class FiltersDisplay:
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        if of not in ("encoder", "decoder"):
-            raise ValueError(f"of={of!r} is unknown; use 'encoder' or 'decoder'.")
         filters = first_layer(estimator) if of == "encoder" else atoms(estimator)
         kind = type(last_step(estimator)).__name__
         display = cls(

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skae.base.parameters import at_least, checked_arguments, list_of, share
 from skae.inspection._common import import_pyplot, last_step
 
 KINDS = {
@@ -84,6 +86,13 @@ class ImputationDisplay:
         self.name = name
 
     @classmethod
+    @checked_arguments(
+        kind=[StrOptions(set(KINDS))],
+        features=[list_of(str, at_least(0)), None],
+        n_imputations=[at_least(1)],
+        share=[share("neither")],
+        random_state=["random_state"],
+    )
     def from_estimator(
         cls,
         imputer,
@@ -303,8 +312,6 @@ class _Table:
 
 
 def _check(imputer, kind) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: use one of {', '.join(map(repr, KINDS))}.")
     for needed in ("table_encoder_", *KINDS[kind]):
         if not hasattr(imputer, needed):
             raise ValueError(
@@ -360,8 +367,6 @@ def _distributions(imputer, table: _Table, chosen, n_imputations, random_state) 
 
 
 def _coverage(imputer, table: _Table, chosen, share, random_state) -> dict[str, np.ndarray]:
-    if not 0 < share < 1:
-        raise ValueError(f"share={share!r}: use a number between 0 and 1, both excluded.")
     hidden = (random_state.uniform(size=table.missing.shape) < share) & ~table.missing
     asked = np.flatnonzero(table.is_number) if chosen is None else chosen
     asked = [index for index in asked if table.filled_at[index] is not None and hidden[:, index].any()]

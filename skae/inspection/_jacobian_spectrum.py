@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skae.inspection._common import import_pyplot, named_estimators
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import NAMES, import_pyplot, named_estimators
 from skae.inspection._jacobian import tangents
 
 
@@ -59,6 +60,7 @@ class JacobianSpectrumDisplay:
         self.singular_values = singular_values
 
     @classmethod
+    @checked_arguments(names=NAMES, band=["boolean"])
     def from_estimator(cls, estimator, X, *, names=None, band=True, ax=None, line_kwargs=None):
         """Draw the spectra of fitted autoencoders at the rows of X.
 

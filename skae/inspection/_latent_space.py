@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from skae.inspection._common import MAX_CLASSES, class_styles, dense, fit_pca, import_pyplot, named_estimators
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import (
+    MAX_CLASSES,
+    NAMES,
+    PAIR_OF_COMPONENTS,
+    class_styles,
+    dense,
+    fit_pca,
+    import_pyplot,
+    named_estimators,
+)
 
 
 class LatentSpaceDisplay:
@@ -50,6 +60,7 @@ class LatentSpaceDisplay:
         self.y = y
 
     @classmethod
+    @checked_arguments(components=PAIR_OF_COMPONENTS, pca=["boolean"], names=NAMES)
     def from_estimator(
         cls,
         estimator,

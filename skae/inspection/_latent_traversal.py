@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skae.inspection._common import import_pyplot
+from skae.base.parameters import at_least, checked_arguments, list_of
+from skae.inspection._common import IMAGE_SHAPE, SPREAD, import_pyplot
 from skae.inspection._decoding import traverse
 from skae.inspection._images import as_images, draw_images, figure_size, grey, image_shape_of, is_colour, label_lines
 
@@ -57,6 +58,9 @@ class LatentTraversalDisplay:
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(
+        components=[list_of(at_least(0)), None], n_steps=[at_least(2)], **SPREAD, image_shape=IMAGE_SHAPE
+    )
     def from_estimator(
         cls,
         estimator,

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from skae.inspection._common import import_pyplot
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import GRID, IMAGE_SHAPE, import_pyplot
 from skae.inspection._decoding import decode_grid
 from skae.inspection._images import as_images, grey, image_shape_of, is_colour
 
@@ -62,6 +63,7 @@ class ManifoldDisplay:
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(**GRID, image_shape=IMAGE_SHAPE)
     def from_estimator(
         cls,
         estimator,

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from skae.base.parameters import at_least, checked_arguments
 from skae.inspection._common import MAX_CLASSES, class_styles, import_pyplot, last_step
 
 
@@ -61,6 +62,7 @@ class OutlierScoresDisplay:
         self.name = name
 
     @classmethod
+    @checked_arguments(bins=[at_least(1), "array-like"])
     def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins=40, ax=None, hist_kwargs=None):
         """Score rows with a fitted detector and draw the scores.
 

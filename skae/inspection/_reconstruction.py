@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
+from skae.base.parameters import at_least, checked_arguments, list_of
+from skae.inspection._common import IMAGE_SHAPE, NAMES, dense, fit_pca, import_pyplot, named_estimators
 from skae.inspection._images import as_images, draw_images, figure_size, grey, image_shape_of, is_colour, label_lines
 
 
@@ -51,6 +54,13 @@ class ReconstructionDisplay:
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(
+        n_images=[at_least(1)],
+        indices=[list_of(Integral), None],
+        image_shape=IMAGE_SHAPE,
+        pca=["boolean"],
+        names=NAMES,
+    )
     def from_estimator(
         cls,
         estimator,
