@@ -250,6 +250,7 @@ class StackedAE(BaseAutoencoder):
         if n_epochs == 0:
             return
         sizes = model.encoder.sizes[1:]
+        self._check_sizes(model.n_features, sizes, fitting)
         # Of some rows of a memory map, X is the whole map.
         rows = raw.X if type(raw) is RawRows else raw.take(slice(None)).numpy()
         for index, size in enumerate(sizes):
@@ -264,6 +265,20 @@ class StackedAE(BaseAutoencoder):
             take_layer(model, index, layer.model_)
             if not last:
                 rows = layer.transform(rows).astype(np.float32, copy=False)
+
+    def _check_sizes(self, n_features: int, sizes, fitting) -> None:
+        """Raise ValueError for a linear layer of more units than inputs, of which nothing keeps it from a copy."""
+        if self.layer not in ("autoencoder", "denoising") or self.layer == "denoising" and self.corruption is not None:
+            return
+        for index, (n_inputs, size) in enumerate(zip((n_features, *sizes[:-1]), sizes, strict=True)):
+            last = index == len(sizes) - 1
+            if size > n_inputs and (self.code_activation if last else fitting.network.activation) == "identity":
+                named = f"n_components={size}" if last else f"hidden_layer_sizes has {size} units, which"
+                below = f"the {n_inputs} units of the layer below" if index else f"n_features={n_inputs}"
+                raise ValueError(
+                    f"{named} is above {below}: without noise or a penalty a linear layer has at most one unit for "
+                    f"each input. Lower it, or use another activation, a corruption, or layer='contractive'."
+                )
 
     def _check_units(self, fitting) -> None:
         """Raise ValueError for what restricted Boltzmann machines cannot be."""

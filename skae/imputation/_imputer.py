@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import TransformerMixin, _fit_context, clone
-from skae.base.parameters import CheckedParameters, at_least, checked_arguments, share
+from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -40,6 +40,10 @@ from skae.tables._encoder import TableEncoder
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
 # In standard deviations: how near to a value that many rows hold a draw of it is.
 ROUNDING = 1e-9
+
+
+# What a bound of imputed values may be.
+BOUND = [Interval(Real, None, None, closed="both"), StrOptions({"auto"})]
 
 
 class AutoencoderImputer(TransformerMixin, CheckedParameters):
@@ -169,12 +173,12 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         "n_imputations": [Interval(Integral, 1, None, closed="left")],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_reference_rows": [Interval(Integral, 0, None, closed="left")],
-        "min_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
-        "max_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
+        "min_value": [*BOUND, SequenceOf(*BOUND)],
+        "max_value": [*BOUND, SequenceOf(*BOUND)],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from skae.base.parameters import at_least, checked_arguments
+from skae.base.parameters import SequenceOf, any_number, at_least, checked_arguments
 from skae.inspection._common import MAX_CLASSES, class_styles, import_pyplot, last_step
 
 
@@ -62,7 +62,7 @@ class OutlierScoresDisplay:
         self.name = name
 
     @classmethod
-    @checked_arguments(bins=[at_least(1), "array-like"])
+    @checked_arguments(bins=[at_least(1), SequenceOf(any_number(), lengths=(2, None), order="<")])
     def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins=40, ax=None, hist_kwargs=None):
         """Score rows with a fitted detector and draw the scores.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Options
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skae.base.parameters import Part
+from skae.base.parameters import Part, SequenceOf
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.step import Step
 
@@ -24,6 +24,10 @@ START = 1.0
 # Draws of each missing entry for each draw of the code. With one, weights stay too small: a steep curve makes the
 # weights of a few draws vary.
 N_DRAWS = 16
+
+
+# What a direction may be: high values are missing, low ones, or it is not known.
+SIGN = Options(Real, {-1, 0, 1})
 
 
 class Missingness(Part):
@@ -65,7 +69,7 @@ class SelfMasking(Missingness):
     VAE(missingness=SelfMasking(known_sign=-1), n_components=2)
     """
 
-    _parameter_constraints = {"known_sign": [Options(Integral, {-1, 0, 1}), "array-like", None]}
+    _parameter_constraints = {"known_sign": [SIGN, SequenceOf(SIGN), None]}
 
     def __init__(self, known_sign=None):
         self.known_sign = known_sign

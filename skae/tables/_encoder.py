@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
 
-from skae.base.estimators import BaseEstimator, TransformerMixin, _fit_context
+from skae.base.estimators import TransformerMixin, _fit_context
+from skae.base.parameters import CheckedParameters, SequenceOf
 from skae.tables._columns import (
     BinaryColumn,
     CategoricalColumn,
@@ -26,7 +27,7 @@ from skae.tables._columns import (
 FLOATS = (np.float64, np.float32)
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(TransformerMixin, CheckedParameters):
     """Tables with numbers, booleans, categories and strings as matrices of numbers, and back.
 
     A number stays as it is, a boolean becomes 0 or 1, and a category becomes as many columns as
@@ -84,7 +85,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "categorical_features": [SequenceOf(str, Integral, "boolean", tuple), StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
