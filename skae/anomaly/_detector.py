@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -173,7 +174,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         support_fraction="auto",
         n_estimators="auto",
         random_state=None,
-    ):
+    ) -> None:
         self.autoencoder = autoencoder
         self.novelty = novelty
         self.scorer = scorer
@@ -200,7 +201,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
     # Fitting ---------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Fit autoencoders and scorers, calibrate them, and set the threshold.
 
         Parameters
@@ -228,7 +229,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None) -> Self:
         """Go on with the rows of a stream: the threshold follows the last thousand.
 
         The first call is a fit with one member for each autoencoder, and sets the columns' scales:
@@ -459,7 +460,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
     def _score(self, X) -> np.ndarray:
         return -np.mean([member(X) for member in self.members_], axis=0)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Score rows; higher is more normal.
 
         Parameters
@@ -477,7 +478,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         check_is_fitted(self)
         return self._score(self._validate(X, reset=False))
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """`score_samples` minus `offset_`: negative for what `predict` flags.
 
         Parameters
@@ -491,7 +492,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Label rows by the threshold.
 
         Parameters
@@ -506,7 +507,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def p_values(self, X):
+    def p_values(self, X) -> np.ndarray:
         """Conformal p-values of new rows: how many held-out training rows are as anomalous.
 
         For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exactly with one member
@@ -544,7 +545,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         return conformal_p_values([part for part, _ in parts], scores, [1 / n_copies[places] for _, places in parts])
 
     @checked_arguments(fdr=[share("neither")])
-    def detect(self, X, *, fdr=0.05):
+    def detect(self, X, *, fdr=0.05) -> np.ndarray:
         """Label new rows so that at most a share of the alarms is false, in expectation.
 
         Benjamini and Hochberg's procedure on `p_values`, for all rows of X together. Nothing can be
@@ -582,7 +583,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)
 
     @checked_arguments(max_columns=[at_least(1)])
-    def explain(self, X, *, max_columns=32):
+    def explain(self, X, *, max_columns=32) -> Any:
         """Say which columns make rows anomalous: what the score would be were a cell unknown.
 
         Each cell in turn is replaced by the value that agrees with the row's other cells, the fixed

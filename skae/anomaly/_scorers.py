@@ -167,7 +167,7 @@ class ReconstructionError(Scorer):
 
     _parameter_constraints = {"loss": [StrOptions({"squared", "absolute", "relative", "scaled", "mahalanobis"})]}
 
-    def __init__(self, loss="squared"):
+    def __init__(self, loss="squared") -> None:
         self.loss = loss
 
     def fit(self, autoencoder, X, random_state):
@@ -215,7 +215,7 @@ class NegativeLogLikelihood(Scorer):
 
     _parameter_constraints = {"n_samples": [at_least(1), None]}
 
-    def __init__(self, n_samples=None):
+    def __init__(self, n_samples=None) -> None:
         self.n_samples = n_samples
 
     def check(self, autoencoder) -> None:
@@ -251,7 +251,7 @@ class DenoisingError(Scorer):
 
     _parameter_constraints = {"scales": [list_of(positive())]}
 
-    def __init__(self, scales=(0.08, 0.7)):
+    def __init__(self, scales=(0.08, 0.7)) -> None:
         self.scales = scales
 
     def score(self, autoencoder, learnt, X):
@@ -281,7 +281,7 @@ class CodeDensity(Scorer):
 
     _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def __init__(self, support_fraction=1.0):
+    def __init__(self, support_fraction=1.0) -> None:
         self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
@@ -313,7 +313,7 @@ class RobustDistance(Scorer):
 
     _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def __init__(self, support_fraction=0.75):
+    def __init__(self, support_fraction=0.75) -> None:
         self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
@@ -362,7 +362,7 @@ class NeighborDistance(Scorer):
         "columns": [StrOptions(set(GEOMETRIES))],
     }
 
-    def __init__(self, space="input", *, max_samples=512, max_references=2048, columns="none"):
+    def __init__(self, space="input", *, max_samples=512, max_references=2048, columns="none") -> None:
         self.space = space
         self.max_samples = max_samples
         self.max_references = max_references

@@ -109,7 +109,7 @@ class AdversarialAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _optimizer_part(self):
@@ -129,7 +129,7 @@ class AdversarialAE(BaseAutoencoder):
         ]
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
-    def sample(self, n_samples=1, *, random_state=None, return_mean=True):
+    def sample(self, n_samples=1, *, random_state=None, return_mean=True) -> Any:
         """Draw codes from the prior and decode them.
 
         Parameters

@@ -82,7 +82,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
@@ -79,7 +81,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
 
     # Using -----------------------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Encode X.
 
         Parameters
@@ -98,7 +100,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return self.n_components_
 
     @own_settings()
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -133,7 +135,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """What the decoder reads of codes as `transform` returns them."""
         return codes / model.code_unit
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Encode and decode X; entries that are NaN come back filled.
 
         Parameters
@@ -154,7 +156,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         rows = self._map_rows(X, lambda model, step: model.scaling.from_target(told(step).rebuilt), self._n_columns)
         return self._as_table(rows, X)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row given its code; higher is more normal.
 
         Parameters
@@ -170,7 +172,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """
         return self._scores(X, lambda model, step: step.log_likelihood)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Mean of `score_samples`, so that model selection needs no y; but see `HeldOutEntries` for `n_components`.
 
         Parameters

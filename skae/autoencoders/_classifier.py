@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -130,7 +130,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     _learning_rate_factor = 1 / 3
@@ -188,7 +188,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the autoencoder to all rows, then its encoder and a softmax layer to the labelled ones.
 
         Parameters
@@ -224,7 +224,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         return self
 
     @own_settings()
-    def fit_from(self, autoencoder, X, y, sample_weight=None):
+    def fit_from(self, autoencoder, X, y, sample_weight=None) -> Self:
         """Fit by a fitted autoencoder, which is not fitted again.
 
         Parameters
@@ -292,7 +292,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     # Using -----------------------------------------------------------------------------------
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Logarithms of the class probabilities, up to a constant of each row.
 
         Parameters
@@ -308,7 +308,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         logits = self._map_rows(X, lambda model, step: step.logits, self._class_count)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Class probabilities.
 
         Parameters
@@ -322,7 +322,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """
         return self._map_rows(X, lambda model, step: step.logits.softmax(1), self._class_count)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The most likely class of each row.
 
         Parameters

@@ -102,7 +102,7 @@ class ContractiveAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):

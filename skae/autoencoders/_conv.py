@@ -139,7 +139,7 @@ class ConvAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):
@@ -197,7 +197,7 @@ class ConvAE(BaseAutoencoder):
             raise ValueError(f"image_shape={given}, but X has images of shape {shape}; use image_shape='auto'.")
         return given
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -212,7 +212,7 @@ class ConvAE(BaseAutoencoder):
         """
         return self._as_seen(super().inverse_transform(X))
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Encode and decode X; entries that are NaN come back filled.
 
         Parameters

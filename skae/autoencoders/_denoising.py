@@ -133,7 +133,7 @@ class DenoisingAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _conditioning(self):
@@ -179,7 +179,7 @@ class DenoisingAE(BaseAutoencoder):
             return torch.where(torch.isnan(rows), rebuilt, rows).cpu().numpy()
 
     @checked_arguments(scale=[positive(), None])
-    def score_function(self, X, *, scale=None):
+    def score_function(self, X, *, scale=None) -> np.ndarray:
         """Estimate ∇ log p(x), the direction in which data get denser: (r(x) − x)/σ².
 
         Parameters
@@ -230,7 +230,7 @@ class DenoisingAE(BaseAutoencoder):
         return step
 
     @checked_arguments(scale=[positive(), None])
-    def reconstruct(self, X, *, scale=None):
+    def reconstruct(self, X, *, scale=None) -> Any:
         """Encode and decode X, uncorrupted; entries that are NaN come back filled.
 
         Parameters
@@ -260,7 +260,7 @@ class DenoisingAE(BaseAutoencoder):
         self._check_scale(scale)
         return self._rebuilt(X, lambda step: self._told(step, scale))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -288,7 +288,7 @@ class DenoisingAE(BaseAutoencoder):
 
     @checked_arguments(n_samples=[at_least(1)], n_steps=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
+    def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None) -> Any:
         """Draw rows by a Markov chain: corrupt, draw a row given the corrupted one, again and again [3]_.
 
         The draw of p(x | x̃) is the reconstruction and the residual of a kept training row whose

@@ -7,7 +7,7 @@ import inspect
 import math
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -449,7 +449,7 @@ class UnsupervisedEstimator(TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @own_settings()
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the model to X.
 
         Parameters
@@ -484,7 +484,7 @@ class UnsupervisedEstimator(TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @own_settings()
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Train for one pass over X and keep what was learnt before.
 
         The first call sets the scale, and starts at the PCA, of its rows: make it a representative

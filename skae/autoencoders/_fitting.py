@@ -57,7 +57,7 @@ class Fitting:
         The model from which training goes on, or None to begin anew.
     """
 
-    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None):
+    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None) -> None:
         self.estimator, self.raw, self.model = estimator, raw, model
         self._check_same_components()
         # An autoencoder's target is its input: callbacks that score get it where there is no y.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -162,7 +163,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _optimizer_part(self):
@@ -185,7 +186,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
         )
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
-    def sample(self, n_samples=1, *, y=None, random_state=None):
+    def sample(self, n_samples=1, *, y=None, random_state=None) -> Any:
         """Draw rows.
 
         Parameters
@@ -211,7 +212,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
 
         return self._drawn(draw, random_state)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """The critic's output for each row; higher is more like the training rows than like the generator's.
 
         Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ class SemanticHashing(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _dense_network(self, hidden_layer_sizes, activation):
@@ -145,7 +146,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Fitting ---------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the autoencoder to X, and index X for `kneighbors`.
 
         Parameters
@@ -174,7 +175,7 @@ class SemanticHashing(BaseAutoencoder):
             super().fit(X, y, sample_weight)
             return self.index(X)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Train for one pass over X and keep what was learnt before; nothing is indexed.
 
         The codes of rows change, so `codes_` is dropped: call `index` after the last call.
@@ -210,7 +211,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Codes -----------------------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Bits of X.
 
         Parameters
@@ -225,7 +226,7 @@ class SemanticHashing(BaseAutoencoder):
         """
         return self._map_rows(X, lambda model, step: step.code > 0, self._code_width).astype(np.uint8)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode bits.
 
         Parameters
@@ -248,7 +249,7 @@ class SemanticHashing(BaseAutoencoder):
     def _latent(self, model, codes):
         return super()._latent(model, 2 * codes - 1)
 
-    def pack(self, X):
+    def pack(self, X) -> np.ndarray:
         """Bits of X, packed.
 
         Parameters
@@ -265,7 +266,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Retrieval -------------------------------------------------------------------------------
 
-    def index(self, X):
+    def index(self, X) -> Self:
         """Let `kneighbors` search these rows in place of those that it searched before.
 
         Parameters
@@ -282,7 +283,7 @@ class SemanticHashing(BaseAutoencoder):
         return self
 
     @checked_arguments(n_neighbors=[at_least(1)], return_distance=["boolean"], engine=[StrOptions(set(ENGINES))])
-    def kneighbors(self, X=None, n_neighbors=5, return_distance=True, *, engine="auto"):
+    def kneighbors(self, X=None, n_neighbors=5, return_distance=True, *, engine="auto") -> Any:
         """The indexed rows whose bits differ least from those of each row of X.
 
         The search is exact, compares all codes and runs on all cores. Beside the result it needs

@@ -82,7 +82,7 @@ class LogisticPCA(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):

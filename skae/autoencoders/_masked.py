@@ -133,7 +133,7 @@ class MaskedAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     _sees_gaps = True
@@ -196,7 +196,7 @@ class MaskedAE(BaseAutoencoder):
             raise AttributeError("covariance_ is known after fit.")
         return self._normal().covariance.numpy()
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each entry given others of its row, summed; higher is more normal.
 
         The entries are hidden in turn, an eighth at a time: a pseudo-likelihood.
@@ -213,7 +213,7 @@ class MaskedAE(BaseAutoencoder):
         """
         return self._scores(X, _pseudo_log_likelihood)
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Fill in what is missing; entries that are there come back as they are.
 
         Parameters
@@ -229,7 +229,7 @@ class MaskedAE(BaseAutoencoder):
         return super().reconstruct(X)
 
     @available_if(_codes_are_rows)
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Not available: a code holds what the network adds to the guess, not the row.
 
         Parameters

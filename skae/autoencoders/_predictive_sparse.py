@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -125,7 +126,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _asked_components(self):
@@ -148,7 +149,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
             "alpha_": model.posterior.penalty(model) * model.code_unit,
         }
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Predict the sparse codes of X.
 
         Parameters
@@ -168,7 +169,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         return max(1, CHUNK_ELEMENTS // (ROWS_AT_ONCE * getattr(self, "n_features_in_", 1)))
 
     @checked_arguments(max_iter=[at_least(1)], tol=[not_negative()])
-    def sparse_encode(self, X, *, max_iter=1000, tol=1e-5):
+    def sparse_encode(self, X, *, max_iter=1000, tol=1e-5) -> Any:
         """Codes that minimise the lasso, found by FISTA from the encoder's on.
 
         Parameters

@@ -129,7 +129,7 @@ class RBM(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     _learning_rate_factor = 3.0
@@ -156,7 +156,7 @@ class RBM(BaseAutoencoder):
             )
         return AdamW(weight_decay=WEIGHT_DECAY) if self.optimizer == "adamw" else self.optimizer
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Minus the free energy of each row, log Σₕ exp(−E(v, h)); higher is more normal.
 
         Parameters
@@ -171,7 +171,7 @@ class RBM(BaseAutoencoder):
         """
         return self._scores(X, lambda model, step: -model.posterior.energy_of_rows(step))
 
-    def pseudo_log_likelihood(self, X):
+    def pseudo_log_likelihood(self, X) -> np.ndarray:
         """Logarithm of the pseudo-likelihood of each row, Σᵢ log p(vᵢ | all other vⱼ).
 
         Unlike `score_samples`, it can be compared between models.
@@ -219,7 +219,7 @@ class RBM(BaseAutoencoder):
         # As many rows at a time as their hidden units allow.
         return self._scores(X, of, -(-self.n_components_ // self.n_features_in_))
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Mean pseudo-log-likelihood; of Gaussian visible units, mean log-likelihood given the codes.
 
         Parameters
@@ -242,7 +242,7 @@ class RBM(BaseAutoencoder):
     @checked_arguments(
         n_samples=[at_least(1)], n_gibbs=[at_least(1)], random_state=["random_state"], return_mean=["boolean"]
     )
-    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True):
+    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True) -> Any:
         """Draw rows by Gibbs sampling.
 
         Parameters

@@ -53,7 +53,7 @@ class Layer(BaseAutoencoder):
         device,
         random_state,
         verbose,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):
@@ -78,7 +78,7 @@ class LayerNetwork(DenseNetwork):
         One of `ACTIVATIONS`.
     """
 
-    def __init__(self, n_components, output_activation):
+    def __init__(self, n_components, output_activation) -> None:
         super().__init__(())
         self.n_components = n_components
         self.output_activation = output_activation
@@ -105,7 +105,7 @@ class RebuiltUnits(nn.Module):
         s, one of `ACTIVATIONS`.
     """
 
-    def __init__(self, dense: Dense, activation: str):
+    def __init__(self, dense: Dense, activation: str) -> None:
         super().__init__()
         self.dense, self.activation = dense, activation
         self.register_buffer("location", torch.zeros(dense.sizes[-1]))
@@ -226,7 +226,7 @@ class StackedAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     network = None
@@ -339,7 +339,7 @@ class StackedAE(BaseAutoencoder):
 
     # Fine-tuning -----------------------------------------------------------------------------
 
-    def fine_tune(self, X, y, sample_weight=None, **parameters):
+    def fine_tune(self, X, y, sample_weight=None, **parameters) -> Any:
         """Tune a copy of the encoder, with a softmax layer on top, to tell the classes of rows.
 
         Parameters

@@ -176,7 +176,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):
@@ -211,7 +211,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             gaps = sum(torch.isnan(rows).sum(0) for rows, _ in raw.chunks())
             model.code_module.missingness.has_gaps.copy_(gaps > 0)
 
-    def posterior(self, X):
+    def posterior(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x).
 
         Parameters
@@ -233,7 +233,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def score_samples(self, X, *, n_samples=64, random_state=0):
+    def score_samples(self, X, *, n_samples=64, random_state=0) -> np.ndarray:
         """Importance-weighted bound of the log-density of each row; higher is more normal.
 
         log 1/K Σ p(x, zₖ)/q(zₖ | x) rises with K towards log p(x), equation 8 of [2]_. All rows
@@ -298,7 +298,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def complete(self, X, *, n_samples=1000, random_state=None):
+    def complete(self, X, *, n_samples=1000, random_state=None) -> Any:
         r"""Fill the gaps of X by their expectation given the observed entries.
 
         E[x_m | x_o] by self-normalised importance sampling, equations 11 and 12 of [6]_: with draws
@@ -335,7 +335,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
 
     @checked_arguments(n_completions=[at_least(1)], n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None):
+    def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None) -> Any:
         """Fill the gaps of X by draws given the observed entries, for multiple imputation.
 
         Sampling-importance-resampling, section 3.2 of [6]_: of `n_samples` draws of the code, one is
@@ -397,7 +397,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         tables[..., index, :] = np.where(np.isnan(before), rows, before)
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
-    def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False):
+    def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False) -> Any:
         """Draw rows from the model.
 
         Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ class VQVAE(BaseAutoencoder):
         device="auto",
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):
@@ -163,7 +164,7 @@ class VQVAE(BaseAutoencoder):
             "entropy_per_row_": float(entropy.sum() / np.log(2)),
         }
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Encode X as integers.
 
         Parameters
@@ -178,7 +179,7 @@ class VQVAE(BaseAutoencoder):
         """
         return self._map_rows(X, lambda model, step: step.indices, self._code_width).astype(np.int64, copy=False)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode integers.
 
         Parameters
@@ -210,7 +211,7 @@ class VQVAE(BaseAutoencoder):
         return model.code_module.chosen(codes.long())
 
     @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, random_state=None) -> Any:
         """Draw codes by their frequencies among the training rows, each integer by itself, and decode them.
 
         What the integers of a row have to do with each other is not kept: for rows like the

@@ -128,7 +128,7 @@ class ConditionalDistribution:
 
     N_WINDOWS, MIN_CELLS, SHARE = 64, 20, 0.1
 
-    def __init__(self, predicted: Sequence[float], observed: Sequence[float]):
+    def __init__(self, predicted: Sequence[float], observed: Sequence[float]) -> None:
         order = np.argsort(predicted, kind="stable")
         values, ranked = np.asarray(observed)[order], np.asarray(predicted)[order]
         n = len(order)

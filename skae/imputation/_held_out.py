@@ -74,7 +74,7 @@ class HeldOutEntries(CheckedParameters):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_turns=10, *, max_iter=100, tol=1e-3, max_samples=2000, random_state=0):
+    def __init__(self, n_turns=10, *, max_iter=100, tol=1e-3, max_samples=2000, random_state=0) -> None:
         self.n_turns = n_turns
         self.max_iter = max_iter
         self.tol = tol
@@ -137,7 +137,7 @@ class _Prediction:
         In the units of the data.
     """
 
-    def __init__(self, estimator, names, max_iter: int, tol: float):
+    def __init__(self, estimator, names, max_iter: int, tol: float) -> None:
         self.estimator, self.names, self.max_iter, self.tol = estimator, names, max_iter, tol
 
     def __call__(self, gappy: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -202,7 +203,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         max_iter=10,
         tol=1e-3,
         random_state=None,
-    ):
+    ) -> None:
         self.autoencoder = autoencoder
         self.missingness = missingness
         self.missing_values = missing_values
@@ -227,7 +228,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn to fill gaps from rows with gaps.
 
         Parameters
@@ -357,7 +358,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
     # Filling ---------------------------------------------------------------------------------
 
     @own_settings()
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Fill the gaps of X by the best single guess.
 
         Parameters
@@ -377,7 +378,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
 
     @checked_arguments(n_imputations=[at_least(1), None], random_state=["random_state"])
     @own_settings()
-    def sample(self, X, n_imputations=None, *, random_state=None):
+    def sample(self, X, n_imputations=None, *, random_state=None) -> list[Any]:
         """Draw complete tables for multiple imputation.
 
         Each table has other values in the gaps of X: draws from what they may be given the rest of
@@ -413,7 +414,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
 
     @checked_arguments(coverage=[share("neither")])
     @own_settings()
-    def interval(self, X, coverage=0.9):
+    def interval(self, X, coverage=0.9) -> tuple[Any, Any]:
         """Where missing numbers lie with a given probability.
 
         Parameters
@@ -440,7 +441,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         return tuple(made)
 
     @own_settings()
-    def imputation_std(self, X):
+    def imputation_std(self, X) -> np.ndarray:
         """How sure the filled cells are.
 
         Parameters
@@ -467,7 +468,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         return out
 
     @own_settings()
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """How well hidden cells of X are told: 1 is perfect, 0 no better than the columns' means.
 
         A tenth of the observed cells is hidden, always the same ones.
@@ -624,7 +625,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
             indicated=np.flatnonzero(self._gappy_) if self.add_indicator else None,
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns that `transform` returns.
 
         Parameters

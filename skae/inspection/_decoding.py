@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -19,7 +20,7 @@ Spread = Callable[[int, int], np.ndarray]
 
 
 @checked_arguments(n_steps=[at_least(2)], method=[StrOptions(set(METHODS))], space=[StrOptions(set(SPACES))])
-def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="row"):
+def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="row") -> Any:
     r"""Rows along a path between the codes of two rows.
 
     .. math:: z(t) = (1 - t)\, z_0 + t\, z_1
@@ -95,7 +96,7 @@ def _spherical(first: np.ndarray, last: np.ndarray, t: np.ndarray) -> np.ndarray
 
 
 @checked_arguments(space=[StrOptions(set(SPACES))])
-def analogy(estimator, a, b, c, *, space="row"):
+def analogy(estimator, a, b, c, *, space="row") -> Any:
     r"""What is to c as b is to a: rows decoded from sums and differences of codes.
 
     .. math:: \mathrm{decode}\big(z(c) + \overline{z(b)} - \overline{z(a)}\big)
@@ -142,7 +143,7 @@ def analogy(estimator, a, b, c, *, space="row"):
 
 
 @checked_arguments(**GRID)
-def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=(0, 1), base=None):
+def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=(0, 1), base=None) -> Any:
     """Rows decoded from a grid of two components.
 
     The other components stay at a base code. The grid's values are spread evenly in probability: over the codes of X,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -51,7 +52,7 @@ class FiltersDisplay:
     (32, 64)
     """
 
-    def __init__(self, filters, *, image_shape=None, title=None):
+    def __init__(self, filters, *, image_shape=None, title=None) -> None:
         self.filters = filters
         self.image_shape = image_shape
         self.title = title
@@ -60,7 +61,7 @@ class FiltersDisplay:
     @checked_arguments(of=OF, n_filters=[at_least(1)], image_shape=IMAGE_SHAPE)
     def from_estimator(
         cls, estimator, *, of="encoder", n_filters=64, image_shape=None, title=None, ax=None, imshow_kwargs=None
-    ):
+    ) -> Self:
         """Draw the filters of a fitted estimator.
 
         Parameters
@@ -105,7 +106,7 @@ class FiltersDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the filters.
 
         Parameters

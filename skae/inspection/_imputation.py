@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -79,7 +79,7 @@ class ImputationDisplay:
     ['x0', 'x1', 'x2', 'x3']
     """
 
-    def __init__(self, kind, columns, *, levels=None, name=None):
+    def __init__(self, kind, columns, *, levels=None, name=None) -> None:
         self.kind = kind
         self.columns = columns
         self.levels = levels
@@ -105,7 +105,7 @@ class ImputationDisplay:
         name=None,
         random_state=0,
         ax=None,
-    ):
+    ) -> Self:
         """Look at a fitted imputer by rows with gaps.
 
         Parameters
@@ -164,7 +164,7 @@ class ImputationDisplay:
         name = type(imputer).__name__ if name is None else name
         return cls(kind, columns, levels=levels, name=name).plot(ax=ax)
 
-    def plot(self, ax=None, *, name=None):
+    def plot(self, ax=None, *, name=None) -> Self:
         """Draw.
 
         Parameters
@@ -255,7 +255,7 @@ class ImputationDisplay:
 class _Table:
     """X as a frame or an array, where it is missing, and its columns by position."""
 
-    def __init__(self, imputer, X):
+    def __init__(self, imputer, X) -> None:
         import pandas as pd
 
         self.X: Any = X if hasattr(X, "iloc") else X.to_pandas() if hasattr(X, "to_pandas") else np.asarray(X)

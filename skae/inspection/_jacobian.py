@@ -29,7 +29,7 @@ RowFunction = Callable[[Tensor], Tensor]
 
 @checked_arguments(of=OF)
 @own_settings()
-def jacobian(estimator, X, *, of="encoder"):
+def jacobian(estimator, X, *, of="encoder") -> np.ndarray:
     r"""Derivative of `transform`, or of `inverse_transform`, at each row.
 
     .. math:: J_{jk}(x) = \partial z_j / \partial x_k, \quad z = \mathrm{transform}(x)
@@ -99,7 +99,7 @@ def jacobian(estimator, X, *, of="encoder"):
 
 @checked_arguments(n_tangents=[at_least(1), None], of=OF)
 @own_settings()
-def tangents(estimator, X, n_tangents=None, *, of="encoder"):
+def tangents(estimator, X, n_tangents=None, *, of="encoder") -> tuple[np.ndarray, np.ndarray]:
     r"""Tangents of the surface near which the data lie, by the singular vectors of a Jacobian at each row.
 
     .. math:: \frac{\partial z}{\partial x} = \sum_k s_k\, u_k v_k^\top, \qquad
@@ -213,7 +213,7 @@ class _Derivative:
 
     method: str
 
-    def __init__(self, estimator, X):
+    def __init__(self, estimator, X) -> None:
         # The estimator's own check of X, and the values that the map here must have.
         values = np.asarray(getattr(estimator, self.method)(X))
         self.values = values.reshape(len(values), -1)

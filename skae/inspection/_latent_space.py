@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from skae.base.parameters import checked_arguments
@@ -55,7 +57,7 @@ class LatentSpaceDisplay:
     ['PCA', 'AutoencoderTransformer']
     """
 
-    def __init__(self, codes, *, y=None):
+    def __init__(self, codes, *, y=None) -> None:
         self.codes = codes
         self.y = y
 
@@ -73,7 +75,7 @@ class LatentSpaceDisplay:
         names=None,
         ax=None,
         scatter_kwargs=None,
-    ):
+    ) -> Self:
         """Encode X with fitted estimators and draw the codes.
 
         Parameters
@@ -110,7 +112,7 @@ class LatentSpaceDisplay:
         codes |= {name: _two(dense(made.transform(X)), components, name) for name, made in estimators.items()}
         return cls(codes, y=y).plot(ax=ax, scatter_kwargs=scatter_kwargs)
 
-    def plot(self, ax=None, *, scatter_kwargs=None):
+    def plot(self, ax=None, *, scatter_kwargs=None) -> Self:
         """Draw the codes.
 
         Parameters

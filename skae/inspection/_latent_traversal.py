@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from skae.base.parameters import at_least, checked_arguments, list_of
@@ -51,7 +53,7 @@ class LatentTraversalDisplay:
     ((2, 9, 64), [0, 3])
     """
 
-    def __init__(self, rows, *, components, values=None, image_shape=None):
+    def __init__(self, rows, *, components, values=None, image_shape=None) -> None:
         self.rows = rows
         self.components = components
         self.values = values
@@ -74,7 +76,7 @@ class LatentTraversalDisplay:
         image_shape=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Decode codes in which one component changes, and draw them.
 
         Parameters
@@ -119,7 +121,7 @@ class LatentTraversalDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the images.
 
         Parameters

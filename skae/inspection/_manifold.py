@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class ManifoldDisplay:
     (96, 96)
     """
 
-    def __init__(self, rows, values, *, components=(0, 1), image_shape=None):
+    def __init__(self, rows, values, *, components=(0, 1), image_shape=None) -> None:
         self.rows = rows
         self.values = values
         self.components = components
@@ -77,7 +78,7 @@ class ManifoldDisplay:
         image_shape=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Decode a grid of codes and draw it.
 
         Parameters
@@ -115,7 +116,7 @@ class ManifoldDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the picture.
 
         Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import _safe_indexing
@@ -49,7 +50,7 @@ class ReconstructionDisplay:
     ['Original', 'PCA', 'AutoencoderTransformer']
     """
 
-    def __init__(self, rows, *, image_shape=None):
+    def __init__(self, rows, *, image_shape=None) -> None:
         self.rows = rows
         self.image_shape = image_shape
 
@@ -74,7 +75,7 @@ class ReconstructionDisplay:
         names=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Rebuild some rows of X with fitted estimators and draw them.
 
         Parameters
@@ -120,7 +121,7 @@ class ReconstructionDisplay:
         image_shape = image_shape_of(next(iter(estimators.values())), image_shape)
         return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the images, a line for each entry of `rows`.
 
         Parameters

@@ -56,7 +56,7 @@ class AdversarialLoss:
        GANs", NIPS 2016, section 3.4.
     """
 
-    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0):
+    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0) -> None:
         if kind not in LOSSES:
             raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
         if label_smoothing and kind == "wasserstein":
@@ -147,7 +147,7 @@ class AdversarialCode(Penalty):
         "critic_steps": [at_least(1)],
     }
 
-    def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1):
+    def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1) -> None:
         self.prior = prior
         self.weight = weight
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -208,7 +208,7 @@ class GenerativeAdversary(Model):
         critic_steps: int,
         instance_noise: float = 0.0,
         n_classes: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
@@ -283,7 +283,7 @@ class AdversarialStep:
         weight: Tensor | None = None,
         generator: torch.Generator | None = None,
         progress: float | Tensor = 1.0,
-    ):
+    ) -> None:
         # The likelihood's units, in which the generator speaks, are the critic's as well.
         self.model, self.target, self.weight = model, target, weight
         self.observed = None if observed is None else observed[:, : model.n_features]

@@ -66,7 +66,7 @@ class Autoencoder(Model):
         walkback: int = 0,
         shortcut: bool = True,
         class_prior: Sequence[float] = (),
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.network, self.posterior, self.likelihood = network, posterior, likelihood

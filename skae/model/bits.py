@@ -50,7 +50,7 @@ class Bits(Posterior):
     term_names = ("negative_log_likelihood", "kl_divergence")
     weight: Any = DiagonalGaussian.weight
 
-    def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli"):
+    def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli") -> None:
         self.beta = beta
         self.kl_warm_up = kl_warm_up
         self.noise = noise

@@ -47,7 +47,7 @@ class Visible(nn.Module):
     hidden : Hidden
     """
 
-    def __init__(self, hidden: Hidden):
+    def __init__(self, hidden: Hidden) -> None:
         super().__init__()
         # In a list, so that the weights are not registered twice.
         self._hidden = [hidden]
@@ -76,7 +76,7 @@ class BoltzmannNetwork(Part):
         What the first learning rate depends on.
     """
 
-    def __init__(self, n_hidden):
+    def __init__(self, n_hidden) -> None:
         self.n_hidden = n_hidden
 
     @property
@@ -122,7 +122,7 @@ class BoltzmannUnits(Posterior):
     is_random = True
     term_names = ("contrastive_divergence",)
 
-    def __init__(self, hidden="binary", *, n_gibbs=1, persistent=False, n_chains=128):
+    def __init__(self, hidden="binary", *, n_gibbs=1, persistent=False, n_chains=128) -> None:
         self.hidden = hidden
         self.n_gibbs = n_gibbs
         self.persistent = persistent
@@ -243,7 +243,7 @@ class BoltzmannUnits(Posterior):
 class Chains(nn.Module):
     """The visible units of persistent chains."""
 
-    def __init__(self, n_chains: int, n_features: int):
+    def __init__(self, n_chains: int, n_features: int) -> None:
         super().__init__()
         self.register_buffer("visible", torch.zeros(n_chains, n_features), persistent=False)
 

@@ -46,7 +46,7 @@ class BoundedGaussian(LogisticOutput):
 
     _parameter_constraints = {"bounds": [BOUNDS], "scale": SCALE}
 
-    def __init__(self, bounds=(0.0, 1.0), *, scale="auto"):
+    def __init__(self, bounds=(0.0, 1.0), *, scale="auto") -> None:
         self.bounds = bounds
         self.scale = scale
 

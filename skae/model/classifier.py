@@ -33,7 +33,7 @@ class EncoderClassifier(Model):
 
     def __init__(
         self, columns: Columns, kind: type[Autoencoder], recipe: dict, corruption: Corruption | None, n_classes: int
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.autoencoder = kind(**{**recipe, "columns": columns, "penalties": ()})
@@ -111,7 +111,9 @@ class ClassifierStep:
         As for `Step`.
     """
 
-    def __init__(self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options):
+    def __init__(
+        self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options
+    ) -> None:
         self.model, self.target, self.weight = model, target, options.get("weight")
         self.rows = model.autoencoder.step(input, input, observed, **options)
 

@@ -106,7 +106,7 @@ class Contraction(Penalty):
         "noise_scale": [positive()],
     }
 
-    def __init__(self, weight=0.1, *, estimator="hutchinson", second_order=0.0, noise_scale=0.1):
+    def __init__(self, weight=0.1, *, estimator="hutchinson", second_order=0.0, noise_scale=0.1) -> None:
         self.weight = weight
         self.estimator = estimator
         self.second_order = second_order

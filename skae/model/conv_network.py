@@ -117,7 +117,7 @@ class ConvNetwork(Part):
         hidden_layer_sizes=(),
         stride=2,
         padding="same",
-    ):
+    ) -> None:
         self.image_shape = image_shape
         self.channels = channels
         self.kernel_size = kernel_size

@@ -28,7 +28,7 @@ class Corrupted:
 
     __slots__ = ("changed", "log_level", "rows")
 
-    def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None):
+    def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None) -> None:
         self.rows, self.changed, self.log_level = rows, changed, log_level
 
     def select(self, index: Tensor) -> Corrupted:
@@ -103,7 +103,7 @@ class GaussianNoise(Corruption):
 
     _parameter_constraints = {"scale": [positive(), range_of(positive())], "relative": ["boolean"]}
 
-    def __init__(self, scale=0.3, *, relative=True):
+    def __init__(self, scale=0.3, *, relative=True) -> None:
         self.scale = scale
         self.relative = relative
 
@@ -158,7 +158,7 @@ class Masking(Corruption):
         "fill": [any_number(), StrOptions({"mean"})],
     }
 
-    def __init__(self, share=0.25, *, fill=0.0):
+    def __init__(self, share=0.25, *, fill=0.0) -> None:
         self.share = share
         self.fill = fill
 
@@ -190,7 +190,7 @@ class SaltAndPepper(Corruption):
 
     _parameter_constraints = {"share": [share()]}
 
-    def __init__(self, share=0.25):
+    def __init__(self, share=0.25) -> None:
         self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
@@ -221,7 +221,7 @@ class Swap(Corruption):
 
     _parameter_constraints = {"share": [share()]}
 
-    def __init__(self, share=0.15):
+    def __init__(self, share=0.15) -> None:
         self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
@@ -246,7 +246,7 @@ class CallableCorruption(Corruption):
 
     _parameter_constraints = {"function": [callable]}
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable) -> None:
         self.function = function
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:

@@ -50,7 +50,7 @@ class MaximumMeanDiscrepancy(Penalty):
 
     _parameter_constraints = {**Penalty._parameter_constraints, "prior": PRIOR}
 
-    def __init__(self, prior="normal", weight=10.0):
+    def __init__(self, prior="normal", weight=10.0) -> None:
         self.prior = prior
         self.weight = weight
 
@@ -136,7 +136,7 @@ class TotalCorrelation(Penalty):
         "estimator": [StrOptions({"minibatch", "critic"})],
     }
 
-    def __init__(self, weight=5.0, *, estimator="minibatch"):
+    def __init__(self, weight=5.0, *, estimator="minibatch") -> None:
         self.weight = weight
         self.estimator = estimator
 

@@ -173,7 +173,7 @@ class Gaussian(Likelihood):
 
     _parameter_constraints = {"scale": SCALE}
 
-    def __init__(self, scale="auto"):
+    def __init__(self, scale="auto") -> None:
         self.scale = scale
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
@@ -227,7 +227,7 @@ class StudentT(Likelihood):
 
     _parameter_constraints = {"df": [positive()], "scale": SCALE}
 
-    def __init__(self, df=4.0, *, scale="auto"):
+    def __init__(self, df=4.0, *, scale="auto") -> None:
         self.df = df
         self.scale = scale
 
@@ -323,7 +323,7 @@ class Bernoulli(LogisticOutput):
 
     _parameter_constraints = {"bounds": [StrOptions({"auto"}), BOUNDS]}
 
-    def __init__(self, bounds=(0.0, 1.0)):
+    def __init__(self, bounds=(0.0, 1.0)) -> None:
         self.bounds = bounds
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:

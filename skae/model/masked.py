@@ -154,7 +154,7 @@ class MaskedModel(Autoencoder):
         n_factors=0,
         corruption=None,
         penalties=(),
-    ):
+    ) -> None:
         self.n_factors = n_factors
         super().__init__(
             network, posterior, likelihood, columns, n_components, corruption=corruption, penalties=penalties,

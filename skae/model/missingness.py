@@ -71,7 +71,7 @@ class SelfMasking(Missingness):
 
     _parameter_constraints = {"known_sign": [SIGN, SequenceOf(SIGN), None]}
 
-    def __init__(self, known_sign=None):
+    def __init__(self, known_sign=None) -> None:
         self.known_sign = known_sign
 
     def check(self, n_features: int) -> None:
@@ -107,7 +107,7 @@ class SelfMask(nn.Module):
     # They move further than a network's weights do. Faster still, an unknown sign was more often the wrong one.
     pace = 3.0
 
-    def __init__(self, model: Autoencoder, sign: Tensor):
+    def __init__(self, model: Autoencoder, sign: Tensor) -> None:
         super().__init__()
         p, variance = model.n_features, model.scaling.relative_variance
         unit = torch.where(variance > 0, variance, 1.0).sqrt()
@@ -223,7 +223,7 @@ class NotAtRandom(DiagonalGaussian):
 
     def __init__(
         self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal", missingness=None
-    ):
+    ) -> None:
         super().__init__(
             beta, kl_warm_up=kl_warm_up, free_bits=free_bits, n_importance_samples=n_importance_samples, prior=prior
         )

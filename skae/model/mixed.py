@@ -128,7 +128,7 @@ class Mixed(Likelihood):
         "table_encoder": [HasMethods(["fit", "transform", "inverse_transform"]), None],
     }
 
-    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0, table_encoder=None):
+    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0, table_encoder=None) -> None:
         self.groups = groups
         self.numeric = numeric
         self.scale = scale

@@ -45,7 +45,7 @@ class NegativeBinomial(CountLikelihood):
 
     _parameter_constraints = {"dispersion": [positive(), StrOptions({"shared", "columns"})]}
 
-    def __init__(self, dispersion="columns"):
+    def __init__(self, dispersion="columns") -> None:
         self.dispersion = dispersion
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:

@@ -48,7 +48,7 @@ class Linear(nn.Module):
     n_in, n_out : int
     """
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
         self.bias = nn.Parameter(torch.zeros(n_out))
@@ -84,7 +84,7 @@ class Linear(nn.Module):
 class Dropout(nn.Module):
     """Dropout that draws from a private generator, which the trainer sets."""
 
-    def __init__(self, share: float):
+    def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
         self.generator: torch.Generator | None = None
@@ -109,7 +109,7 @@ class Dense(nn.Module):
         Share of hidden and input entries zeroed while training.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, dropout: float = 0.0, input_dropout: float = 0.0):
+    def __init__(self, sizes: Sequence[int], activation: str, dropout: float = 0.0, input_dropout: float = 0.0) -> None:
         super().__init__()
         self.sizes, self.activation = tuple(sizes), activation
         self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
@@ -162,7 +162,7 @@ class TiedDense(nn.Module):
         Features; where the encoder has more inputs (a condition), its first `n_out` are tied.
     """
 
-    def __init__(self, encoder: Dense, n_in: int, n_out: int, dropout: float = 0.0):
+    def __init__(self, encoder: Dense, n_in: int, n_out: int, dropout: float = 0.0) -> None:
         super().__init__()
         # In a list, so that the encoder's parameters are not registered twice.
         self._encoder = [encoder]
@@ -231,7 +231,9 @@ class DenseNetwork(Part):
         "input_dropout": [share("left")],
     }
 
-    def __init__(self, hidden_layer_sizes=(128, 64), activation="gelu", *, tied=False, dropout=0.0, input_dropout=0.0):
+    def __init__(
+        self, hidden_layer_sizes=(128, 64), activation="gelu", *, tied=False, dropout=0.0, input_dropout=0.0
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.tied = tied
@@ -281,7 +283,7 @@ class Shortcut(nn.Module):
         The linear path reads the first `n_linear` of the `n_in` inputs.
     """
 
-    def __init__(self, network: nn.Module | None, n_linear: int, n_in: int, n_out: int):
+    def __init__(self, network: nn.Module | None, n_linear: int, n_in: int, n_out: int) -> None:
         super().__init__()
         self.network, self.n_linear = network, n_linear
         self.linear = Linear(n_linear, n_out)

@@ -95,7 +95,7 @@ class Anchor(Penalty):
     AutoencoderTransformer(n_components=2, penalties=[Anchor(weight=0.1)])
     """
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight=1.0) -> None:
         self.weight = weight
 
     def prepare(self, model: Autoencoder) -> None:
@@ -127,7 +127,7 @@ class LaplaceCode(Penalty):
     AutoencoderTransformer(n_components=20, penalties=[LaplaceCode(weight=0.1)])
     """
 
-    def __init__(self, weight=0.01):
+    def __init__(self, weight=0.01) -> None:
         self.weight = weight
 
     def __call__(self, step: Step) -> Tensor:
@@ -148,7 +148,7 @@ class GaussianCode(Penalty):
         1 charges the code's squared length, of standardised rows, as much as the squared error.
     """
 
-    def __init__(self, weight=0.01):
+    def __init__(self, weight=0.01) -> None:
         self.weight = weight
 
     def __call__(self, step: Step) -> Tensor:

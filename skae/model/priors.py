@@ -76,7 +76,7 @@ class UniformPrior(Prior):
 
     _parameter_constraints = {"high": [positive()]}
 
-    def __init__(self, high=3**0.5):
+    def __init__(self, high=3**0.5) -> None:
         self.high = high
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
@@ -113,7 +113,7 @@ class MixturePrior(Prior):
         "width": [positive()],
     }
 
-    def __init__(self, n_modes=10, *, radius=3.0, scale=0.8, width=0.3):
+    def __init__(self, n_modes=10, *, radius=3.0, scale=0.8, width=0.3) -> None:
         self.n_modes = n_modes
         self.radius = radius
         self.scale = scale
@@ -159,7 +159,7 @@ class SwissRollPrior(Prior):
 
     _parameter_constraints = {"noise": [not_negative()]}
 
-    def __init__(self, noise=0.05):
+    def __init__(self, noise=0.05) -> None:
         self.noise = noise
 
     def check(self, n_components: int) -> None:
@@ -188,7 +188,7 @@ class CallablePrior(Prior):
 
     _parameter_constraints = {"function": [callable]}
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable) -> None:
         self.function = function
 
     def check(self, n_components: int) -> None:
@@ -235,7 +235,7 @@ class VampPrior(Prior):
 
     _parameter_constraints = {"n_pseudo_inputs": [at_least(1)]}
 
-    def __init__(self, n_pseudo_inputs=500):
+    def __init__(self, n_pseudo_inputs=500) -> None:
         self.n_pseudo_inputs = n_pseudo_inputs
 
     @property
@@ -283,7 +283,7 @@ class PseudoInputs(nn.Module):
     # Pulling them to the mean would make them one.
     no_decay = True
 
-    def __init__(self, n: int, n_features: int):
+    def __init__(self, n: int, n_features: int) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(n, n_features))
 

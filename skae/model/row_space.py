@@ -71,7 +71,7 @@ class RowSpace:
         Their moments.
     """
 
-    def __init__(self, rows: Tensor, columns: Columns):
+    def __init__(self, rows: Tensor, columns: Columns) -> None:
         self.columns = columns
         centred = (rows - columns.mean) / columns.spread
         values, left = torch.linalg.eigh(centred @ centred.T)
@@ -134,7 +134,7 @@ class ProjectedNetwork(Part):
     basis : Tensor of shape (n_features, n_axes)
     """
 
-    def __init__(self, network: DenseNetwork, basis: Tensor):
+    def __init__(self, network: DenseNetwork, basis: Tensor) -> None:
         self.network = network
         self.basis = basis
 
@@ -164,7 +164,7 @@ class ProjectedNetwork(Part):
 class Basis(nn.Module):
     """The axes, which the encoder and the decoder share."""
 
-    def __init__(self, vectors: Tensor):
+    def __init__(self, vectors: Tensor) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors.to(torch.float32), persistent=False)
 
@@ -172,7 +172,7 @@ class Basis(nn.Module):
 class ProjectedEncoder(nn.Module):
     """A network that sees the scores of a row, and what stands beside it as it is."""
 
-    def __init__(self, inner: Dense, basis: Basis, n_conditions: int):
+    def __init__(self, inner: Dense, basis: Basis, n_conditions: int) -> None:
         super().__init__()
         self.inner, self.basis, self.n_conditions = inner, basis, n_conditions
         self.register_buffer("scale", torch.ones(basis.vectors.shape[1] + n_conditions))
@@ -215,7 +215,7 @@ class ProjectedEncoder(nn.Module):
 class ProjectedDecoder(nn.Module):
     """A network whose output are scores of a row."""
 
-    def __init__(self, inner: nn.Module, basis: Basis):
+    def __init__(self, inner: nn.Module, basis: Basis) -> None:
         super().__init__()
         self.inner, self.basis = inner, basis
         self.register_buffer("scale", torch.ones(basis.vectors.shape[1]))

@@ -79,7 +79,7 @@ class ActivationPenalty(Penalty):
         "mean_over": [StrOptions({"rows", "units"})],
     }
 
-    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code", mean_over="rows"):
+    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code", mean_over="rows") -> None:
         self.kind = kind
         self.weight = weight
         self.target = target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -90,13 +90,13 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
-    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64):
+    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64) -> None:
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn the columns' kinds and categories.
 
         Parameters
@@ -144,7 +144,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             for column, stop in zip(self._columns, stops, strict=True)
         ]
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Turn a table into a matrix.
 
         Parameters
@@ -174,7 +174,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             column.encode(frame.iloc[:, index], out[:, group.start : group.stop])
         return out
 
-    def inverse_transform(self, X, *, index=None):
+    def inverse_transform(self, X, *, index=None) -> Any:
         """Turn a matrix into a table like that of fit.
 
         Parameters
@@ -204,7 +204,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             return X
         return self._table(X, index)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the matrix's columns: the table's, with the category behind it for categories.
 
         Parameters

@@ -46,7 +46,7 @@ class EarlyStopping(Part):
         "n_folds": [Options(Integral, {0}), at_least(2), StrOptions({"auto"})],
     }
 
-    def __init__(self, validation_fraction=0.1, *, patience=10, n_folds="auto"):
+    def __init__(self, validation_fraction=0.1, *, patience=10, n_folds="auto") -> None:
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.n_folds = n_folds

@@ -46,7 +46,7 @@ class FlatParameters:
         models: Sequence[Sequence[nn.Parameter]],
         decays: Callable[[nn.Parameter], bool],
         paces: Callable[[nn.Parameter], float] = lambda parameter: 1.0,
-    ):
+    ) -> None:
         kinds = [(not decays(parameter), -paces(parameter)) for parameter in models[0]]
         order = sorted(range(len(kinds)), key=lambda index: kinds[index])
         self.models = [[parameters[index] for index in order] for parameters in models]
@@ -112,7 +112,7 @@ class Updates:
     optimizer : torch.optim.Optimizer
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer):
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
 
     def step(self, rate: float, closure: Callable | None = None) -> None:
@@ -136,7 +136,7 @@ class FusedAdamW:
     eps, weight_decay : float
     """
 
-    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float, weight_decay: float):
+    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         (self.beta1, self.beta2), self.eps = betas, eps
         # A number would be turned into a tensor at each step.
         self.count, self.one = (torch.full((), value, device=flat.values.device) for value in (0.0, 1.0))
@@ -272,7 +272,7 @@ class AdamW(Optimizer):
         clip_norm=None,
         precision="float32",
         compile=False,
-    ):
+    ) -> None:
         self.betas = betas
         self.eps = eps
         self.schedule = schedule
@@ -329,7 +329,7 @@ class SGD(Optimizer):
         clip_norm=1.0,
         precision="float32",
         compile=False,
-    ):
+    ) -> None:
         self.momentum = momentum
         self.schedule = schedule
         self.weight_decay = weight_decay
@@ -366,7 +366,7 @@ class LBFGS(Optimizer):
     precision = "float32"
     compile = False
 
-    def __init__(self, *, max_evaluations=25, history_size=10):
+    def __init__(self, *, max_evaluations=25, history_size=10) -> None:
         self.max_evaluations = max_evaluations
         self.history_size = history_size
 
