@@ -107,6 +107,9 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
     ----------
     estimators_ : list of estimators
         The fitted autoencoders.
+    members_ : list of Member
+        The members of the ensemble: an autoencoder, the scaling of its columns, and what its scorers
+        learned.
     offset_ : float
         `decision_function` is `score_samples` minus it.
     contamination_ : float
@@ -165,15 +168,15 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        novelty=False,
-        scorer="auto",
-        contamination="auto",
-        standardize=True,
-        support_fraction="auto",
-        n_estimators="auto",
-        random_state=None,
+        novelty: bool = False,
+        scorer: Any = "auto",
+        contamination: float | str = "auto",
+        standardize: bool = True,
+        support_fraction: float | str = "auto",
+        n_estimators: int | str = "auto",
+        random_state: Any = None,
     ) -> None:
         self.autoencoder = autoencoder
         self.novelty = novelty
@@ -400,7 +403,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         training = held_out if X is None or not asked and len(self.members_) == 1 else np.sort(self._score(X))
         if asked:
             self.contamination_ = float(self.contamination)
-            self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination)))
+            self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination_)))
             return
         departures = np.concatenate([member.departures for member in self.members_])
         self.contamination_ = share_of_anomalies(departures)

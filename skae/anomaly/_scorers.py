@@ -59,12 +59,15 @@ class Scorer(Part):
     ----------
     logarithmic : bool
         Whether the scores are logarithms, and may be negative.
+    needs : sequence of str
+        The methods of the autoencoder that it calls.
+    entry : ndarray of int, of shape (n_columns,), or None
+        Which column of the table each column of the rows belongs to: the detector sets it where a
+        category has several.
     """
 
     logarithmic = False
-    # Which column of the table each column of the rows belongs to: the detector sets it where a category has several.
     entry: np.ndarray | None = None
-    # The methods of the autoencoder that it calls.
     needs: Sequence[str] = ()
 
     def check(self, autoencoder) -> None:
@@ -167,7 +170,7 @@ class ReconstructionError(Scorer):
 
     _parameter_constraints = {"loss": [StrOptions({"squared", "absolute", "relative", "scaled", "mahalanobis"})]}
 
-    def __init__(self, loss="squared") -> None:
+    def __init__(self, loss: str = "squared") -> None:
         self.loss = loss
 
     def fit(self, autoencoder, X, random_state):
@@ -215,7 +218,7 @@ class NegativeLogLikelihood(Scorer):
 
     _parameter_constraints = {"n_samples": [at_least(1), None]}
 
-    def __init__(self, n_samples=None) -> None:
+    def __init__(self, n_samples: int | None = None) -> None:
         self.n_samples = n_samples
 
     def check(self, autoencoder) -> None:
@@ -251,7 +254,7 @@ class DenoisingError(Scorer):
 
     _parameter_constraints = {"scales": [list_of(positive())]}
 
-    def __init__(self, scales=(0.08, 0.7)) -> None:
+    def __init__(self, scales: Any = (0.08, 0.7)) -> None:
         self.scales = scales
 
     def score(self, autoencoder, learnt, X):
@@ -281,7 +284,7 @@ class CodeDensity(Scorer):
 
     _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def __init__(self, support_fraction=1.0) -> None:
+    def __init__(self, support_fraction: float = 1.0) -> None:
         self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
@@ -313,7 +316,7 @@ class RobustDistance(Scorer):
 
     _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def __init__(self, support_fraction=0.75) -> None:
+    def __init__(self, support_fraction: float = 0.75) -> None:
         self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
@@ -362,7 +365,9 @@ class NeighborDistance(Scorer):
         "columns": [StrOptions(set(GEOMETRIES))],
     }
 
-    def __init__(self, space="input", *, max_samples=512, max_references=2048, columns="none") -> None:
+    def __init__(
+        self, space: str = "input", *, max_samples: int = 512, max_references: int = 2048, columns: str = "none"
+    ) -> None:
         self.space = space
         self.max_samples = max_samples
         self.max_references = max_references

@@ -118,18 +118,18 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        corruption=None,
-        dropout=0.0,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        device="auto",
-        random_state=None,
-        verbose=False,
+        corruption: Any = None,
+        dropout: float = 0.0,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
     ) -> None:
         self._set_parameters(locals())
 

@@ -331,7 +331,7 @@ class Fitting:
             return
         self.space, self.wide_rows = RowSpace(rows, column_moments(raw, self.likelihood)), raw
         self.raw = RawRows(self.space.scores.numpy(), raw.weight)
-        self.network = self._dense_network(self.raw.n_features) if estimator.network is None else self.network
+        self.network = self._dense_network(self.raw.n_features) if estimator._network_part() is None else self.network
 
     def _of_rows(self, model: Model) -> Model:
         """The model of rows, where it was trained on their scores."""

@@ -68,20 +68,20 @@ class LogisticPCA(BaseAutoencoder):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        bounds="auto",
-        init="pca",
-        n_init=1,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate=0.01,
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
+        bounds: Any = "auto",
+        init: str = "pca",
+        n_init: int = 1,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = 0.01,
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
     ) -> None:
         self._set_parameters(locals())
 

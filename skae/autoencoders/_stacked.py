@@ -208,28 +208,29 @@ class StackedAE(BaseAutoencoder):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        code_activation="identity",
-        layer="denoising",
-        corruption="masking",
-        likelihood="gaussian",
-        pretraining_iter="auto",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        code_activation: str = "identity",
+        layer: str = "denoising",
+        corruption: Any = "masking",
+        likelihood: Any = "gaussian",
+        pretraining_iter: int | str = "auto",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
     ) -> None:
         self._set_parameters(locals())
 
-    network = None
+    def _network_part(self):
+        return None
 
     def _default_activation(self):
         return "logistic" if self.layer == "rbm" else "gelu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -74,7 +75,15 @@ class HeldOutEntries(CheckedParameters):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_turns=10, *, max_iter=100, tol=1e-3, max_samples=2000, random_state=0) -> None:
+    def __init__(
+        self,
+        n_turns: int = 10,
+        *,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        max_samples: int = 2000,
+        random_state: Any = 0,
+    ) -> None:
         self.n_turns = n_turns
         self.max_iter = max_iter
         self.tol = tol

@@ -107,6 +107,8 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
     ----------
     estimators_ : list of estimators
         The fitted autoencoders.
+    members_ : list of Member
+        The members of the ensemble: an autoencoder and a linear prediction each.
     share_ : ndarray of shape (n_features_in_,)
         How far the autoencoders' answers are followed in each column: 0 is the linear guess.
     reference_share_ : ndarray of shape (n_features_in_,)
@@ -187,22 +189,22 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        missingness=None,
-        missing_values=np.nan,
-        n_imputations=1,
-        add_indicator=False,
-        keep_empty_features=False,
-        categorical_features="from_dtype",
-        handle_unknown="ignore",
-        n_estimators="auto",
-        n_reference_rows=5000,
-        min_value="auto",
-        max_value="auto",
-        max_iter=10,
-        tol=1e-3,
-        random_state=None,
+        missingness: Any = None,
+        missing_values: Any = np.nan,
+        n_imputations: int = 1,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        categorical_features: Any = "from_dtype",
+        handle_unknown: str = "ignore",
+        n_estimators: int | str = "auto",
+        n_reference_rows: int = 5000,
+        min_value: Any = "auto",
+        max_value: Any = "auto",
+        max_iter: int = 10,
+        tol: float = 1e-3,
+        random_state: Any = None,
     ) -> None:
         self.autoencoder = autoencoder
         self.missingness = missingness

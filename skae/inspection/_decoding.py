@@ -143,7 +143,9 @@ def analogy(estimator, a, b, c, *, space="row") -> Any:
 
 
 @checked_arguments(**GRID)
-def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=(0, 1), base=None) -> Any:
+def decode_grid(
+    estimator, n: Any = 20, *, X=None, bounds=None, quantiles: Any = (0.05, 0.95), components: Any = (0, 1), base=None
+) -> Any:
     """Rows decoded from a grid of two components.
 
     The other components stay at a base code. The grid's values are spread evenly in probability: over the codes of X,
@@ -212,7 +214,7 @@ def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95),
     return _decode(estimator, grid), [across, up]
 
 
-def traverse(estimator, n_steps, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=None, base=None):
+def traverse(estimator, n_steps, *, X=None, bounds=None, quantiles: Any = (0.05, 0.95), components=None, base=None):
     """Rows decoded while one component changes, for each of several: (rows, values, components).
 
     Of shape (n_lines, n_steps, n_features), (n_lines, n_steps) and (n_lines,). The parameters are those of

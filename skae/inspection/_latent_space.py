@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class LatentSpaceDisplay:
         y=None,
         *,
         X_train=None,
-        components=(0, 1),
+        components: Any = (0, 1),
         pca=True,
         names=None,
         ax=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class LatentTraversalDisplay:
         components=None,
         n_steps=9,
         bounds=None,
-        quantiles=(0.05, 0.95),
+        quantiles: Any = (0.05, 0.95),
         base=None,
         image_shape=None,
         ax=None,

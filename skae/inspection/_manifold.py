@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class ManifoldDisplay:
     (96, 96)
     """
 
-    def __init__(self, rows, values, *, components=(0, 1), image_shape=None) -> None:
+    def __init__(self, rows, values, *, components: Any = (0, 1), image_shape=None) -> None:
         self.rows = rows
         self.values = values
         self.components = components
@@ -70,10 +70,10 @@ class ManifoldDisplay:
         estimator,
         X=None,
         *,
-        n=20,
+        n: Any = 20,
         bounds=None,
-        quantiles=(0.05, 0.95),
-        components=(0, 1),
+        quantiles: Any = (0.05, 0.95),
+        components: Any = (0, 1),
         base=None,
         image_shape=None,
         ax=None,

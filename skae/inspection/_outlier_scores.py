@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_consistent_length
@@ -65,7 +65,7 @@ class OutlierScoresDisplay:
 
     @classmethod
     @checked_arguments(bins=[at_least(1), SequenceOf(any_number(), lengths=(2, None), order="<")])
-    def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins=40, ax=None, hist_kwargs=None) -> Self:
+    def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins: Any = 40, ax=None, hist_kwargs=None) -> Self:
         """Score rows with a fitted detector and draw the scores.
 
         Parameters
@@ -109,7 +109,7 @@ class OutlierScoresDisplay:
             name=type(detector).__name__ if name is None else name,
         ).plot(ax=ax, bins=bins, hist_kwargs=hist_kwargs)
 
-    def plot(self, ax=None, *, name=None, bins=40, hist_kwargs=None) -> Self:
+    def plot(self, ax=None, *, name=None, bins: Any = 40, hist_kwargs=None) -> Self:
         """Draw the histogram.
 
         Parameters

@@ -147,7 +147,9 @@ class AdversarialCode(Penalty):
         "critic_steps": [at_least(1)],
     }
 
-    def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1) -> None:
+    def __init__(
+        self, prior: Any = "normal", weight: float = 1.0, *, hidden_layer_sizes: Any = (128, 128), critic_steps: int = 1
+    ) -> None:
         self.prior = prior
         self.weight = weight
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
@@ -46,7 +48,7 @@ class BoundedGaussian(LogisticOutput):
 
     _parameter_constraints = {"bounds": [BOUNDS], "scale": SCALE}
 
-    def __init__(self, bounds=(0.0, 1.0), *, scale="auto") -> None:
+    def __init__(self, bounds: Any = (0.0, 1.0), *, scale: float | str = "auto") -> None:
         self.bounds = bounds
         self.scale = scale
 

@@ -106,7 +106,9 @@ class Contraction(Penalty):
         "noise_scale": [positive()],
     }
 
-    def __init__(self, weight=0.1, *, estimator="hutchinson", second_order=0.0, noise_scale=0.1) -> None:
+    def __init__(
+        self, weight: float = 0.1, *, estimator: str = "hutchinson", second_order: float = 0.0, noise_scale: float = 0.1
+    ) -> None:
         self.weight = weight
         self.estimator = estimator
         self.second_order = second_order

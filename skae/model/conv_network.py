@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
@@ -107,16 +108,16 @@ class ConvNetwork(Part):
 
     def __init__(
         self,
-        image_shape,
-        channels=(16, 32),
-        kernel_size=3,
+        image_shape: Any,
+        channels: Any = (16, 32),
+        kernel_size: Any = 3,
         *,
-        down="stride",
-        up="transposed",
-        activation="gelu",
-        hidden_layer_sizes=(),
-        stride=2,
-        padding="same",
+        down: str = "stride",
+        up: str = "transposed",
+        activation: str = "gelu",
+        hidden_layer_sizes: Any = (),
+        stride: Any = 2,
+        padding: str = "same",
     ) -> None:
         self.image_shape = image_shape
         self.channels = channels

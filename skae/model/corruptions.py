@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ class GaussianNoise(Corruption):
 
     _parameter_constraints = {"scale": [positive(), range_of(positive())], "relative": ["boolean"]}
 
-    def __init__(self, scale=0.3, *, relative=True) -> None:
+    def __init__(self, scale: Any = 0.3, *, relative: bool = True) -> None:
         self.scale = scale
         self.relative = relative
 
@@ -158,7 +159,7 @@ class Masking(Corruption):
         "fill": [any_number(), StrOptions({"mean"})],
     }
 
-    def __init__(self, share=0.25, *, fill=0.0) -> None:
+    def __init__(self, share: Any = 0.25, *, fill: float | str = 0.0) -> None:
         self.share = share
         self.fill = fill
 
@@ -190,7 +191,7 @@ class SaltAndPepper(Corruption):
 
     _parameter_constraints = {"share": [share()]}
 
-    def __init__(self, share=0.25) -> None:
+    def __init__(self, share: float = 0.25) -> None:
         self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
@@ -221,7 +222,7 @@ class Swap(Corruption):
 
     _parameter_constraints = {"share": [share()]}
 
-    def __init__(self, share=0.15) -> None:
+    def __init__(self, share: float = 0.15) -> None:
         self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -50,7 +50,7 @@ class MaximumMeanDiscrepancy(Penalty):
 
     _parameter_constraints = {**Penalty._parameter_constraints, "prior": PRIOR}
 
-    def __init__(self, prior="normal", weight=10.0) -> None:
+    def __init__(self, prior: Any = "normal", weight: float = 10.0) -> None:
         self.prior = prior
         self.weight = weight
 
@@ -136,7 +136,7 @@ class TotalCorrelation(Penalty):
         "estimator": [StrOptions({"minibatch", "critic"})],
     }
 
-    def __init__(self, weight=5.0, *, estimator="minibatch") -> None:
+    def __init__(self, weight: float = 5.0, *, estimator: str = "minibatch") -> None:
         self.weight = weight
         self.estimator = estimator
 

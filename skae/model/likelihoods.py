@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -173,7 +174,7 @@ class Gaussian(Likelihood):
 
     _parameter_constraints = {"scale": SCALE}
 
-    def __init__(self, scale="auto") -> None:
+    def __init__(self, scale: float | str = "auto") -> None:
         self.scale = scale
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
@@ -227,7 +228,7 @@ class StudentT(Likelihood):
 
     _parameter_constraints = {"df": [positive()], "scale": SCALE}
 
-    def __init__(self, df=4.0, *, scale="auto") -> None:
+    def __init__(self, df: float = 4.0, *, scale: float | str = "auto") -> None:
         self.df = df
         self.scale = scale
 
@@ -323,7 +324,7 @@ class Bernoulli(LogisticOutput):
 
     _parameter_constraints = {"bounds": [StrOptions({"auto"}), BOUNDS]}
 
-    def __init__(self, bounds=(0.0, 1.0)) -> None:
+    def __init__(self, bounds: Any = (0.0, 1.0)) -> None:
         self.bounds = bounds
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:

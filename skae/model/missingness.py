@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class SelfMasking(Missingness):
 
     _parameter_constraints = {"known_sign": [SIGN, SequenceOf(SIGN), None]}
 
-    def __init__(self, known_sign=None) -> None:
+    def __init__(self, known_sign: Any = None) -> None:
         self.known_sign = known_sign
 
     def check(self, n_features: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.utils._param_validation import HasMethods, StrOptions
@@ -128,7 +128,15 @@ class Mixed(Likelihood):
         "table_encoder": [HasMethods(["fit", "transform", "inverse_transform"]), None],
     }
 
-    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0, table_encoder=None) -> None:
+    def __init__(
+        self,
+        groups: Any = "auto",
+        *,
+        numeric: str = "gaussian",
+        scale: float | str = "auto",
+        df: float = 4.0,
+        table_encoder: Any = None,
+    ) -> None:
         self.groups = groups
         self.numeric = numeric
         self.scale = scale

@@ -55,7 +55,7 @@ class Multinomial(CountLikelihood):
 
     _parameter_constraints = {"n_trials": [at_least(1)]}
 
-    def __init__(self, n_trials=1) -> None:
+    def __init__(self, n_trials: int = 1) -> None:
         self.n_trials = n_trials
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:

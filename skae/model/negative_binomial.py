@@ -45,14 +45,14 @@ class NegativeBinomial(CountLikelihood):
 
     _parameter_constraints = {"dispersion": [positive(), StrOptions({"shared", "columns"})]}
 
-    def __init__(self, dispersion="columns") -> None:
+    def __init__(self, dispersion: float | str = "columns") -> None:
         self.dispersion = dispersion
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of θ."""
         learnt = isinstance(self.dispersion, str)
         size = n_features if self.dispersion == "columns" else 1
-        return {"log_dispersion": (torch.full((size,), math.log(FIRST if learnt else self.dispersion)), learnt)}
+        return {"log_dispersion": (torch.full((size,), math.log(FIRST if learnt else float(self.dispersion))), learnt)}
 
     def _log_dispersion(self, extras: dict[str, Tensor]) -> Tensor:
         learnt = isinstance(self.dispersion, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -232,7 +233,13 @@ class DenseNetwork(Part):
     }
 
     def __init__(
-        self, hidden_layer_sizes=(128, 64), activation="gelu", *, tied=False, dropout=0.0, input_dropout=0.0
+        self,
+        hidden_layer_sizes: Any = (128, 64),
+        activation: str = "gelu",
+        *,
+        tied: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

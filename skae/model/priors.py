@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class Prior(Part):
-    """Base of the priors: `sample` draws codes; one with a density has `log_prob` as well."""
+    """Base of the priors: `sample` draws codes; one with a density has `log_prob` as well.
+
+    Attributes
+    ----------
+    n_start_rows : int
+        Training rows that `start_from_rows` wants.
+    """
 
     n_start_rows = 0
 
@@ -76,7 +82,7 @@ class UniformPrior(Prior):
 
     _parameter_constraints = {"high": [positive()]}
 
-    def __init__(self, high=3**0.5) -> None:
+    def __init__(self, high: float = 3**0.5) -> None:
         self.high = high
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
@@ -113,7 +119,7 @@ class MixturePrior(Prior):
         "width": [positive()],
     }
 
-    def __init__(self, n_modes=10, *, radius=3.0, scale=0.8, width=0.3) -> None:
+    def __init__(self, n_modes: int = 10, *, radius: float = 3.0, scale: float = 0.8, width: float = 0.3) -> None:
         self.n_modes = n_modes
         self.radius = radius
         self.scale = scale
@@ -159,7 +165,7 @@ class SwissRollPrior(Prior):
 
     _parameter_constraints = {"noise": [not_negative()]}
 
-    def __init__(self, noise=0.05) -> None:
+    def __init__(self, noise: float = 0.05) -> None:
         self.noise = noise
 
     def check(self, n_components: int) -> None:
@@ -235,7 +241,7 @@ class VampPrior(Prior):
 
     _parameter_constraints = {"n_pseudo_inputs": [at_least(1)]}
 
-    def __init__(self, n_pseudo_inputs=500) -> None:
+    def __init__(self, n_pseudo_inputs: int = 500) -> None:
         self.n_pseudo_inputs = n_pseudo_inputs
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -79,7 +79,15 @@ class ActivationPenalty(Penalty):
         "mean_over": [StrOptions({"rows", "units"})],
     }
 
-    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code", mean_over="rows") -> None:
+    def __init__(
+        self,
+        kind: str = "kl",
+        weight: float = 0.01,
+        *,
+        target: Any = 0.05,
+        layers: Any = "code",
+        mean_over: str = "rows",
+    ) -> None:
         self.kind = kind
         self.weight = weight
         self.target = target

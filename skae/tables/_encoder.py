@@ -90,7 +90,13 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
-    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64) -> None:
+    def __init__(
+        self,
+        categorical_features: Any = "from_dtype",
+        *,
+        handle_unknown: str = "ignore",
+        max_categories: int | None = 64,
+    ) -> None:
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories

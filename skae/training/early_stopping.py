@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class EarlyStopping(Part):
         "n_folds": [Options(Integral, {0}), at_least(2), StrOptions({"auto"})],
     }
 
-    def __init__(self, validation_fraction=0.1, *, patience=10, n_folds="auto") -> None:
+    def __init__(self, validation_fraction: float = 0.1, *, patience: int = 10, n_folds: Any = "auto") -> None:
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.n_folds = n_folds

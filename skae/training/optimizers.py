@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import StrOptions
@@ -186,6 +187,11 @@ class Optimizer(Part):
     compile : bool
         Whether `torch.compile` turns encoder and decoder into fewer, larger operations: seconds
         to minutes at the start of each training, which only long trainings on a GPU repay.
+
+    Attributes
+    ----------
+    full_batch : bool
+        Whether it sees all rows at once.
     """
 
     _parameter_constraints = {
@@ -265,13 +271,13 @@ class AdamW(Optimizer):
     def __init__(
         self,
         *,
-        betas=(0.9, 0.999),
-        eps=1e-6,
-        schedule="cosine",
-        weight_decay="auto",
-        clip_norm=None,
-        precision="float32",
-        compile=False,
+        betas: Any = (0.9, 0.999),
+        eps: float = 1e-6,
+        schedule: str = "cosine",
+        weight_decay: float | str = "auto",
+        clip_norm: float | None = None,
+        precision: str = "float32",
+        compile: bool = False,
     ) -> None:
         self.betas = betas
         self.eps = eps
@@ -323,12 +329,12 @@ class SGD(Optimizer):
     def __init__(
         self,
         *,
-        momentum=0.9,
-        schedule="cosine",
-        weight_decay=0.0,
-        clip_norm=1.0,
-        precision="float32",
-        compile=False,
+        momentum: float = 0.9,
+        schedule: str = "cosine",
+        weight_decay: float = 0.0,
+        clip_norm: float | None = 1.0,
+        precision: str = "float32",
+        compile: bool = False,
     ) -> None:
         self.momentum = momentum
         self.schedule = schedule
@@ -366,7 +372,7 @@ class LBFGS(Optimizer):
     precision = "float32"
     compile = False
 
-    def __init__(self, *, max_evaluations=25, history_size=10) -> None:
+    def __init__(self, *, max_evaluations: int = 25, history_size: int = 10) -> None:
         self.max_evaluations = max_evaluations
         self.history_size = history_size
 
