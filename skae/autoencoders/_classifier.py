@@ -78,7 +78,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     autoencoder_ : estimator
         The fitted autoencoder, as it was before the fine-tuning.
     model_ : EncoderClassifier
-        The trained torch module.
+        The trained torch module. Its `forward` maps a tensor of rows to logits.
     {n_components_ ... loss_terms_}
     {n_features_in_ ... feature_names_in_}
 

@@ -66,7 +66,8 @@ random_state : int, RandomState instance or None, default=None
 verbose : bool or int, default=False
     Whether to print the loss of each epoch.
 model_ : Autoencoder
-    The trained torch module.
+    The trained torch module. Its `forward` maps a tensor of rows to their reconstruction, both in
+    the units of X.
 n_components_ : int
     Size of the code.
 n_iter_ : int

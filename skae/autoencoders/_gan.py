@@ -73,7 +73,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     Attributes
     ----------
     model_ : GenerativeAdversary
-        The trained torch module.
+        The trained torch module. Its `forward` maps a tensor of codes to rows in the units of X.
     n_components_ : int
         Size of the draws.
     n_iter_ : int

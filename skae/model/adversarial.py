@@ -256,6 +256,14 @@ class GenerativeAdversary(Model):
             Objective("critic_", critic, lambda step: step.critic_terms, repeats=self.critic_steps),
         ]
 
+    def forward(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        """The rows that the generator gives for codes of shape (n_rows, n_components), in the data's units.
+
+        A conditional one also needs `classes`, of shape (n_rows, n_classes), one where a row is of a class.
+        """
+        eta = self.decoder(with_classes(z.to(self.reference), None if classes is None else classes.to(self.reference)))
+        return self.scaling.from_target(self.likelihood.mean(eta))
+
     def draw(self, n: int, generator: torch.Generator, classes: Tensor | None = None) -> Tensor:
         """Rows in the likelihood's units, of shape (n, n_features), of classes of shape (n, n_classes)."""
         return self.likelihood.mean(self.decoder(with_classes(self.prior.sample(n, self, generator), classes)))

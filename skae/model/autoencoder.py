@@ -230,6 +230,14 @@ class Autoencoder(Model):
         target = input if self.scaling.same_target else self.scaling.target(x)
         return input, target, observed
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows of shape (n_rows, n_features), rebuilt, both in the data's units, as `reconstruct` of the estimator.
+
+        NaN marks an entry as not observed. A table is the matrix that its `TableEncoder` gives.
+        """
+        step = self.step(*self.prepare(x.to(self.reference)))
+        return self.scaling.from_target(step.rebuilt)
+
     def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Raw rows as (input, target, observed) in float32; columns of classes stand behind those of the input."""
         input, target, observed = self.prepare(x)

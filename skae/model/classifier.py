@@ -93,6 +93,11 @@ class EncoderClassifier(Model):
         """The cross-entropy, by all weights."""
         return [Objective("", [p for p in self.parameters() if p.requires_grad], lambda step: step.terms)]
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Logarithms of the class probabilities up to a constant, of rows in the data's units."""
+        input, _, observed = self.autoencoder.prepare(x.to(self.reference))
+        return self.step(input, input, observed).logits
+
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> ClassifierStep:
         """One batch in the model."""
         return ClassifierStep(self, input, target, observed, **options)
