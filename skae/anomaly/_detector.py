@@ -6,7 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skae.anomaly._confidence import ConfidenceMixin
 from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
 from skae.anomaly._reasons import Table, reasons
 from skae.anomaly._scorers import (
@@ -37,9 +38,10 @@ from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import OutlierMixin, _fit_context, clone
 from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
+from skae.base.rows import from_torch, strings_explained
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
-from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
+from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories, frame_of
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
@@ -51,7 +53,7 @@ HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.1, 10, 10_000
 N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
 
-class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
+class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameters):
     r"""Anomaly detection by an autoencoder: scores, thresholds, p-values and reasons.
 
     By default a denoising autoencoder that knows all levels of noise is fitted to standardised
@@ -116,6 +118,8 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         The share that is flagged: as asked for, or the estimate. With `novelty=True` and "auto" the
         share of new normal rows that is flagged at most, in expectation: 0.01, or 1 / (n_held_out + 1)
         where that is more.
+    training_scores_ : ndarray of shape (n_samples,)
+        `score_samples` of the rows of `fit`, or of the first call of `partial_fit`, in their order.
     calibration_scores_ : ndarray of shape (n_held_out,)
         `score_samples` of the held-out rows by the members that were not fitted on them, sorted.
     n_features_in_ : int
@@ -193,12 +197,14 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         "scorer": [StrOptions({"auto"}), Scorer, list_of(Scorer)],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "standardize": ["boolean"],
-        "support_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
-        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "support_fraction": [StrOptions({"auto"}), share("right")],
+        "n_estimators": [StrOptions({"auto"}), at_least(1)],
         "random_state": ["random_state"],
     }
 
     members_: list[Member]
+    training_scores_: np.ndarray
+    offset_: float
     _bounds_: tuple[np.ndarray, np.ndarray, np.ndarray]
 
     # Fitting ---------------------------------------------------------------------------------
@@ -230,6 +236,26 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
             X = self._validate(X, reset=True)
             self._fit(X, self.n_estimators)
         return self
+
+    def fit_predict(self, X, y=None, **fit_params) -> np.ndarray:
+        """Fit, and label the training rows by their `training_scores_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : Ignored
+            Not used, present for API consistency.
+        **fit_params
+            Passed to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -1 for an anomaly, 1 for a normal row: what `predict` says of the same rows.
+        """
+        self.fit(X, **fit_params)
+        return np.where(self.training_scores_ < self.offset_, -1, 1)
 
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y=None) -> Self:
@@ -291,9 +317,11 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
             members.append(member)
         self._calibrated(members, len(autoencoders))
         self._bounds_ = _bounds_of(X, self._groups)
-        self._set_threshold(X)
+        self.training_scores_ = self._score(X)
+        self._set_threshold(self.training_scores_)
 
     def _validate(self, X, *, reset):
+        X = from_torch(X)
         if reset:
             self.__dict__.pop("table_encoder_", None)
         encoder = encoder_of_categories(X) if reset else self._encoder
@@ -303,15 +331,16 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
                 self.table_encoder_ = encoder
             options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
             return check_array(encoded(encoder, X), estimator=self, input_name="X", **options)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-        )
+        with strings_explained("give a data frame, whose categories are encoded, or encode it by TableEncoder."):
+            return validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype=(np.float64, np.float32),
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2 if reset else 1,
+            )
 
     @property
     def _encoder(self) -> TableEncoder | None:
@@ -392,15 +421,16 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
             calibrate_together(members[index::n_autoencoders], comparable=n_autoencoders > 1)
         self.members_ = members
 
-    def _set_threshold(self, X) -> None:
+    def _set_threshold(self, training: np.ndarray | None) -> None:
         """By the training rows where a share is asked for, by held-out rows otherwise and in a stream."""
         held_out = self.calibration_scores_
         asked = self.contamination != "auto"
         if self.novelty and not asked:
-            self._set_null_threshold(held_out, X)
+            self._set_null_threshold(held_out, training)
             return
         # The rows that a single member holds out are training rows, and are enough.
-        training = held_out if X is None or not asked and len(self.members_) == 1 else np.sort(self._score(X))
+        enough = training is None or not asked and len(self.members_) == 1
+        training = held_out if enough else np.sort(training)
         if asked:
             self.contamination_ = float(self.contamination)
             self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination_)))
@@ -412,7 +442,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         # The most suspicious training row is flagged in any case: it is what the bulk explains least.
         self.offset_ = max(threshold(held_out, n_flagged), threshold(training, 1))
 
-    def _set_null_threshold(self, held_out: np.ndarray, X) -> None:
+    def _set_null_threshold(self, held_out: np.ndarray, training: np.ndarray | None) -> None:
         """Of n + 1 rows that are exchangeable, ⌊(n + 1) / 100⌋ are flagged; beyond all n if that is none.
 
         Of some hundred training rows, which the members have seen, the most suspicious one is flagged too, as
@@ -425,9 +455,9 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         if n_flagged:
             share = len(held_out) / n
             self.offset_ = threshold(held_out, int(n_flagged * share))
-            if X is not None and n < FEW_ROWS:
+            if training is not None and n < FEW_ROWS:
                 most = threshold(held_out, int(5 * n_flagged * share))
-                self.offset_ = max(self.offset_, min(threshold(np.sort(self._score(X)), 1), most))
+                self.offset_ = max(self.offset_, min(threshold(np.sort(training), 1), most))
                 self.contamination_ = max(NULL_LEVEL, (held_out < self.offset_).sum() / share / (n + 1))
             return
         warnings.warn(
@@ -616,7 +646,7 @@ class AutoencoderOutlierDetector(OutlierMixin, CheckedParameters):
         rows = dense(self._validate(X, reset=False))
         table = None
         if self._encoder is not None:
-            table = Table(self._encoder, X if hasattr(X, "iloc") else X.to_pandas())
+            table = Table(self._encoder, frame_of(self._encoder, X))
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
         return reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval
-
 from skae.autoencoders._base import BaseAutoencoder
-from skae.base.parameters import LAYER_SIZES, at_least, checked_arguments
+from skae.base.parameters import LAYER_SIZES, at_least, checked_arguments, not_negative
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
@@ -76,9 +73,9 @@ class AdversarialAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "weight": [Interval(Real, 0, None, closed="left")],
+        "weight": [not_negative()],
         "critic_layer_sizes": LAYER_SIZES,
-        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+        "critic_steps": [at_least(1)],
     }
 
     prior: Any

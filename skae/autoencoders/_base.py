@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from skae.autoencoders._estimator import CHUNK_ELEMENTS, UnsupervisedEstimator
 from skae.autoencoders._fitting import Fitting
 from skae.base.estimators import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from skae.base.rows import from_torch
 from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
@@ -115,7 +116,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             that of fit.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} has {self.n_components_} components."

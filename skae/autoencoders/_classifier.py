@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -21,6 +20,7 @@ from skae.autoencoders._estimator import TrainedEstimator, all_or_nothing
 from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
 from skae.base.estimators import ClassifierMixin, _fit_context, clone, with_callbacks
+from skae.base.parameters import at_least, share
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
@@ -108,8 +108,8 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     _parameter_constraints = {
         "autoencoder": [BaseAutoencoder, None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "dropout": [share("left")],
+        "max_iter": [at_least(1), StrOptions({"auto"})],
     }
 
     autoencoder: Any

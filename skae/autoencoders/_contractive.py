@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import not_negative, positive
 from skae.model.contraction import ESTIMATORS, Contraction
 from skae.model.posteriors import Point
 
@@ -69,10 +69,10 @@ class ContractiveAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "contraction": [Interval(Real, 0, None, closed="left")],
+        "contraction": [not_negative()],
         "estimator": [StrOptions(set(ESTIMATORS))],
-        "second_order": [Interval(Real, 0, None, closed="left")],
-        "noise_scale": [Interval(Real, 0, None, closed="neither")],
+        "second_order": [not_negative()],
+        "noise_scale": [positive()],
     }
 
     contraction: float

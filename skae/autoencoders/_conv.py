@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.rows import from_torch
 from skae.model.conv_network import ConvNetwork
 from skae.model.networks import ACTIVATIONS
 
@@ -162,6 +163,7 @@ class ConvAE(BaseAutoencoder):
         """Check X, images as rows."""
         if self._takes_tables():
             raise ValueError("likelihood='mixed' is for tables, and the columns of images are pixels: choose another.")
+        X = from_torch(X)
         shape = tuple(getattr(X, "shape", ()))[1:]
         if len(shape) not in (2, 3):
             checked = super()._validate(X, reset=reset)

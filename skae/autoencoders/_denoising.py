@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
@@ -100,8 +99,8 @@ class DenoisingAE(BaseAutoencoder):
     _parameter_constraints = {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],
-        "emphasis": [Interval(Real, 0, None, closed="neither")],
-        "walkback": [Interval(Integral, 0, None, closed="left")],
+        "emphasis": [positive()],
+        "walkback": [at_least(0)],
     }
 
     corruption: Any

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import math
 from functools import partial
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,8 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
 from skae.base.estimators import CallbackSupportMixin, _fit_context, clone, with_callbacks
-from skae.base.parameters import LAYER_SIZES, CheckedParameters, SequenceOf
+from skae.base.parameters import LAYER_SIZES, CheckedParameters, SequenceOf, at_least, positive
+from skae.base.rows import from_torch, strings_explained
 from skae.model.conditional import with_classes
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
@@ -48,8 +48,6 @@ WITHOUT_PARAMETER = {
     "hidden_layer_sizes": "auto",
     "activation": "auto",
 }
-# What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
-NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object", "'NAType'")
 
 
 @contextlib.contextmanager
@@ -90,7 +88,7 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
 
     _parameter_constraints: dict = {
         "n_components": [
-            Interval(Integral, 1, None, closed="left"),
+            at_least(1),
             Interval(RealNotInt, 0, 1, closed="neither"),
             StrOptions({"auto"}),
             None,
@@ -100,10 +98,10 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
         "network": [HasMethods(["encoder", "decoder"]), None],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "init": [StrOptions({"pca", "random"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "n_init": [at_least(1)],
+        "max_iter": [at_least(1), StrOptions({"auto"})],
+        "batch_size": [at_least(1), StrOptions({"auto"})],
+        "learning_rate": [positive(), StrOptions({"auto"})],
         "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
         "early_stopping": ["boolean", EarlyStopping],
         "warm_start": ["boolean"],
@@ -259,6 +257,7 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
 
     def _validate(self, X, *, reset: bool):
         """Check X as scikit-learn does, and encode tables; memory maps stay on disk and are checked by chunk."""
+        X = from_torch(X)
         encoder = self._fit_table_encoder(X) if reset else vars(self).get("table_encoder_")
         if reset:
             self.__dict__.pop("table_encoder_", None)
@@ -268,7 +267,8 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
                 self.table_encoder_ = encoder
             return encoder.transform(X)
         on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
-        try:
+        mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
+        with strings_explained(f"{mixed}encode it by TableEncoder."):
             checked = validate_data(
                 self,
                 X,
@@ -277,11 +277,6 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
                 dtype=None if on_disk else (np.float64, np.float32),
                 ensure_all_finite=False if on_disk else "allow-nan",
             )
-        except (ValueError, TypeError) as error:
-            if any(words in str(error) for words in NOT_NUMBERS):
-                mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
-                raise ValueError(f"X holds strings ({error}): {mixed}encode it by TableEncoder.") from error
-            raise
         if not on_disk:
             return checked
         for chunk, _ in RawRows(X).chunks():

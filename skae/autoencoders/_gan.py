@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import UnsupervisedEstimator
-from skae.base.parameters import at_least, checked_arguments
+from skae.base.parameters import at_least, checked_arguments, not_negative
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
@@ -119,13 +119,13 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_components": [at_least(1), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
-        "critic_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "critic_steps": [at_least(1), StrOptions({"auto"})],
         "label_smoothing": [Interval(Real, 0, 0.5, closed="left")],
-        "instance_noise": [Interval(Real, 0, None, closed="left")],
+        "instance_noise": [not_negative()],
         "conditional": ["boolean"],
-        "gradient_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "gradient_penalty": [not_negative(), StrOptions({"auto"})],
     }
 
     _learning_rate_factor = 1 / CRITIC_PACE

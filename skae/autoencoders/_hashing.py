@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
-from skae.base.parameters import at_least, checked_arguments
+from skae.base.parameters import at_least, checked_arguments, not_negative, share
+from skae.base.rows import from_torch
 from skae.model.bits import Bits, EncoderNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 
@@ -94,10 +94,10 @@ class SemanticHashing(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
-        "noise": [Interval(Real, 0, None, closed="left"), StrOptions({"bernoulli"})],
+        "n_components": [at_least(1)],
+        "beta": [not_negative()],
+        "kl_warm_up": [share()],
+        "noise": [not_negative(), StrOptions({"bernoulli"})],
     }
 
     beta: float
@@ -241,7 +241,7 @@ class SemanticHashing(BaseAutoencoder):
             with likelihood="mixed" a table like that of fit.
         """
         check_is_fitted(self)
-        bits = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        bits = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError("X must hold bits, zeros and ones, as transform makes them, but it has other values.")
         return super().inverse_transform(X)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.base.parameters import range_of, share
+from skae.base.parameters import at_least, range_of, share
 from skae.model.conditional_gaussian import Normal, estimate_normal, n_factors_of
 from skae.model.corruptions import Masking
 from skae.model.factor_analysis import Factors
@@ -104,7 +103,7 @@ class MaskedAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [at_least(1)],
         "share": [share("right"), range_of(share())],
         "optimizer": [StrOptions({*OPTIMIZERS, "auto"}), Optimizer],
     }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
@@ -96,10 +95,10 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "sparsity": [Interval(Real, 0, None, closed="left")],
-        "prediction_weight": [Interval(Real, 0, None, closed="left")],
-        "n_layers": [Interval(Integral, 0, None, closed="left")],
-        "n_solver_steps": [Interval(Integral, 1, None, closed="left")],
+        "sparsity": [not_negative()],
+        "prediction_weight": [not_negative()],
+        "n_layers": [at_least(0)],
+        "n_solver_steps": [at_least(1)],
         "optimizer": [StrOptions({"adamw", "sgd"}), AdamW, SGD],
     }
 

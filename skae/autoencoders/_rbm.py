@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch.nn.functional import logsigmoid, softplus
 
@@ -98,11 +97,11 @@ class RBM(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [at_least(1)],
         "visible": [StrOptions({"binary", "gaussian"})],
         "hidden": [StrOptions({"binary", "gaussian"})],
         "bounds": Bernoulli._parameter_constraints["bounds"],
-        "n_gibbs": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs": [at_least(1)],
         "persistent": ["boolean"],
     }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, not_negative, positive, share
 from skae.model.posteriors import Point
 from skae.model.sparsity import NORMS, TARGETED, ActivationPenalty
 from skae.model.top_k import TopK
@@ -98,13 +98,13 @@ class SparseAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "penalty": [StrOptions({*TOP_K, *NORMS, *TARGETED}), ActivationPenalty],
-        "weight": [Interval(Real, 0, None, closed="left")],
-        "target_activation": [Interval(Real, 0, 1, closed="neither")],
-        "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "weight": [not_negative()],
+        "target_activation": [share("neither")],
+        "k": [at_least(1), StrOptions({"auto"})],
         "magnitude": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="neither")],
-        "annealing": [Interval(Real, 0, 1, closed="both")],
-        "revive": [Interval(Integral, 1, None, closed="left"), None],
+        "alpha": [positive()],
+        "annealing": [share()],
+        "revive": [at_least(1), None],
         "layers": ActivationPenalty._parameter_constraints["layers"],
     }
 

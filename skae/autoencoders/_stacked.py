@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._rbm import RBM
 from skae.base.estimators import clone
+from skae.base.parameters import at_least
 from skae.model.boltzmann import Visible
 from skae.model.contraction import Contraction
 from skae.model.likelihoods import Bernoulli, Gaussian, StudentT
@@ -197,8 +197,8 @@ class StackedAE(BaseAutoencoder):
     _parameter_constraints = {
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "layer": [StrOptions(set(KINDS))],
-        "pretraining_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
-        "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "pretraining_iter": [at_least(0), StrOptions({"auto"})],
+        "max_iter": [at_least(0), StrOptions({"auto"})],
     }
 
     code_activation: str

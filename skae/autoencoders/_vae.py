@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
-from skae.base.parameters import SequenceOf, at_least, checked_arguments
+from skae.base.parameters import SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
 from skae.model.conditional import with_classes
@@ -129,10 +128,10 @@ class VAE(ConditionalMixin, BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
-        "free_bits": [Interval(Real, 0, None, closed="left")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "beta": [not_negative()],
+        "kl_warm_up": [share()],
+        "free_bits": [not_negative()],
+        "n_importance_samples": [at_least(1)],
         "conditional": ["boolean"],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "penalties": [SequenceOf(Penalty)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.base.parameters import at_least, checked_arguments
+from skae.base.parameters import at_least, checked_arguments, not_negative
+from skae.base.rows import from_torch
 from skae.model.quantised import Quantised
 
 
@@ -98,9 +99,9 @@ class VQVAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "n_codes": [Interval(Integral, 2, 2**16, closed="both")],
-        "code_width": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "code_width": [at_least(1), StrOptions({"auto"})],
         "shared_codebook": ["boolean"],
-        "commitment": [Interval(Real, 0, None, closed="left")],
+        "commitment": [not_negative()],
     }
 
     n_codes: int
@@ -198,7 +199,7 @@ class VQVAE(BaseAutoencoder):
             If X has another number of columns, or values that are no codes.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         bad = codes[(codes != np.floor(codes)) | (codes < 0) | (codes >= self.n_codes)]
         if len(bad):
             raise ValueError(

@@ -68,29 +68,37 @@ class SequenceOf(Options):
         return f"{kind}, each {entries}"
 
 
+class Number(Interval):
+    """A constraint: a number in an interval, and no boolean, which Python takes for 0 or 1."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value satisfies the constraint."""
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
 def positive() -> Interval:
     """A constraint: a finite number above 0."""
-    return Interval(Real, 0, None, closed="neither")
+    return Number(Real, 0, None, closed="neither")
 
 
 def not_negative() -> Interval:
     """A constraint: a finite number of 0 or more."""
-    return Interval(Real, 0, None, closed="left")
+    return Number(Real, 0, None, closed="left")
 
 
 def at_least(least: int) -> Interval:
     """A constraint: an integer with a lower bound."""
-    return Interval(Integral, least, None, closed="left")
+    return Number(Integral, least, None, closed="left")
 
 
 def any_number() -> Interval:
     """A constraint: a finite number."""
-    return Interval(Real, None, None, closed="neither")
+    return Number(Real, None, None, closed="neither")
 
 
 def share(closed: str = "both") -> Interval:
     """A constraint: a number between 0 and 1."""
-    return Interval(Real, 0, 1, closed=closed)
+    return Number(Real, 0, 1, closed=closed)
 
 
 def range_of(constraint: Any, order: str = "<=") -> SequenceOf:

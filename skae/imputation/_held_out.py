@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array
 
-from skae.base.parameters import CheckedParameters
+from skae.base.parameters import CheckedParameters, at_least, not_negative
 
 # Numbers that are predicted at once.
 CHUNK = 2**21
@@ -68,10 +66,10 @@ class HeldOutEntries(CheckedParameters):
     """
 
     _parameter_constraints: dict = {
-        "n_turns": [Interval(Integral, 2, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "max_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_turns": [at_least(2)],
+        "max_iter": [at_least(1)],
+        "tol": [not_negative()],
+        "max_samples": [at_least(1)],
         "random_state": ["random_state"],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import TransformerMixin, _fit_context, clone
-from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, share
+from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -173,17 +173,17 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         "autoencoder": [HasMethods(["fit", "reconstruct"]), None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "missing_values": [MissingValues()],
-        "n_imputations": [Interval(Integral, 1, None, closed="left")],
+        "n_imputations": [at_least(1)],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
         "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "handle_unknown": [StrOptions({"ignore", "error"})],
-        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "n_reference_rows": [Interval(Integral, 0, None, closed="left")],
+        "n_estimators": [StrOptions({"auto"}), at_least(1)],
+        "n_reference_rows": [at_least(0)],
         "min_value": [*BOUND, SequenceOf(*BOUND)],
         "max_value": [*BOUND, SequenceOf(*BOUND)],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [at_least(1)],
+        "tol": [not_negative()],
         "random_state": ["random_state"],
     }
 

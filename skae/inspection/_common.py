@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.base.parameters import SequenceOf, any_number, at_least, list_of, range_of, share
+from skae.base.rows import from_torch
 
 # As many colours can be told apart.
 MAX_CLASSES = 20
@@ -44,7 +45,7 @@ def import_pyplot(caller: str) -> Any:
 
 def dense(X) -> np.ndarray:
     """X as a 2-d array of floats, a row an image; NaN stays."""
-    array = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
+    array = np.asarray(X.toarray() if issparse(X) else from_torch(X), dtype=np.float64)
     if array.ndim > 2:
         array = array.reshape(len(array), -1)
     if array.ndim != 2:

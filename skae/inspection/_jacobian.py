@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skae.base.parameters import at_least, checked_arguments
+from skae.base.rows import from_torch
 from skae.inspection._common import OF, last_step
 from skae.model.autoencoder import Autoencoder
 from skae.model.bits import Bits
@@ -214,6 +215,7 @@ class _Derivative:
     method: str
 
     def __init__(self, estimator, X) -> None:
+        X = from_torch(X)
         # The estimator's own check of X, and the values that the map here must have.
         values = np.asarray(getattr(estimator, self.method)(X))
         self.values = values.reshape(len(values), -1)

@@ -6,11 +6,12 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
 
 from skae.base.estimators import TransformerMixin, _fit_context
-from skae.base.parameters import CheckedParameters, SequenceOf
+from skae.base.parameters import CheckedParameters, SequenceOf, at_least
+from skae.base.rows import from_torch
 from skae.tables._columns import (
     BinaryColumn,
     CategoricalColumn,
@@ -87,7 +88,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
     _parameter_constraints: dict = {
         "categorical_features": [SequenceOf(str, Integral, "boolean", tuple), StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
+        "max_categories": [at_least(2), None],
     }
 
     def __init__(
@@ -236,6 +237,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
 
     def _checked(self, X, *, reset: bool):
         """X as an array of floats or a pandas frame, and its names and number of columns checked."""
+        X = from_torch(X)
         if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
             frame = _as_frame(validate_data(self, X, reset=reset, skip_check_array=True))
             for axis, unit in enumerate(("sample", "feature")):
@@ -343,12 +345,18 @@ def encoder_of_categories(X) -> TableEncoder | None:
 
 def encoded(encoder: TableEncoder, X) -> np.ndarray:
     """The matrix of a frame, in which a category that was not there at fit is no gap but none of the known ones."""
-    matrix, frame = encoder.transform(X), _as_frame(X)
+    matrix, frame = encoder.transform(X), frame_of(encoder, X)
     for index, group in enumerate(encoder.groups_):
         if group.kind == "categorical":
             block = matrix[:, group.start : group.stop]
             block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
     return matrix
+
+
+def frame_of(encoder: TableEncoder, X):
+    """Rows in any container as a pandas frame with the columns of fit."""
+    frame = _as_frame(encoder._checked(X, reset=False))
+    return frame if hasattr(X, "iloc") else frame.set_axis([group.column for group in encoder.groups_], axis=1)
 
 
 def _as_frame(X):
