@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skae.base.parameters import Part, any_number, positive, range_of, share
-from skae.model.scaling import Scaling
+from skae.base.parameters import Number, Part, positive, range_of, share
+from skae.model.scaling import LARGEST, Scaling
 
 
 class Corrupted:
@@ -156,7 +157,7 @@ class Masking(Corruption):
 
     _parameter_constraints = {
         "share": [share(), range_of(share())],
-        "fill": [any_number(), StrOptions({"mean"})],
+        "fill": [Number(Real, -LARGEST, LARGEST, closed="both"), StrOptions({"mean"})],
     }
 
     def __init__(self, share: Any = 0.25, *, fill: float | str = 0.0) -> None:

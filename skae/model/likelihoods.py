@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from torch.distributions import Poisson as PoissonDistribution
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn import functional
 
-from skae.base.parameters import Part, any_number, positive, range_of
-from skae.model.scaling import Columns
+from skae.base.parameters import Number, Part, any_number, positive, range_of
+from skae.model.scaling import LARGEST, SMALLEST, Columns
 
 # How far from certain an expectation is kept where its link would be infinite.
 UNSURE = 0.01
@@ -149,7 +150,7 @@ def log_scale_of(scale, first: float, n_features: int, spread: float) -> dict[st
 
 # What parameters of these kinds may be.
 BOUNDS = range_of(any_number(), "<")
-SCALE = [positive(), StrOptions({"auto", "shared", "columns"})]
+SCALE = [Number(Real, SMALLEST, LARGEST, closed="both"), StrOptions({"auto", "shared", "columns"})]
 
 
 class Gaussian(Likelihood):
