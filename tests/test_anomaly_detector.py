@@ -549,13 +549,6 @@ def test_rows_that_cannot_be_scored():
     assert _state(detector) == before
 
 
-@pytest.mark.parametrize("fdr", [0, 1, -0.1, 1.5, float("nan")])
-def test_false_discovery_rates_out_of_range(fdr):
-    detector = clone(DETECTORS["polluted"]).fit(X)
-    with pytest.raises(ValueError, match=rf"fdr={fdr}: the false discovery rate must be in \(0, 1\)"):
-        detector.detect(X, fdr=fdr)
-
-
 # A fit that fails ------------------------------------------------------------------------------
 
 

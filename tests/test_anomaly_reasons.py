@@ -192,12 +192,6 @@ def test_only_the_cells_with_the_largest_residuals_are_tried(detector):
     assert shown.equals(whole)
 
 
-@pytest.mark.parametrize("max_columns", [0, -3])
-def test_no_cells_to_be_tried(detector, max_columns):
-    with pytest.raises(ValueError, match=f"max_columns={max_columns}: try at least one cell of a row"):
-        detector.explain(NEW, max_columns=max_columns)
-
-
 def test_names_and_index_are_kept():
     pandas = pytest.importorskip("pandas")
     names = ["width", "height", "weight", "age", "dose"]

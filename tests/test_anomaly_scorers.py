@@ -132,15 +132,6 @@ def test_in_a_detector_scores_are_the_mean_over_members(scorer):
 @pytest.mark.parametrize(
     ("scorer", "named"),
     [
-        (ReconstructionError("cubed"), r"ReconstructionError\(loss='cubed'\): use one of"),
-        (RobustDistance(0), r"RobustDistance\(support_fraction=0\): use a share in \(0, 1\]"),
-        (RobustDistance(1.5), r"RobustDistance\(support_fraction=1.5\): use a share in \(0, 1\]"),
-        (CodeDensity(2.0), r"CodeDensity\(support_fraction=2.0\): use a share in \(0, 1\]"),
-        (DenoisingError(()), r"DenoisingError\(scales=\(\)\): use at least one level"),
-        (NeighborDistance("codes"), r"NeighborDistance\(space='codes', columns='none'\): the space is one of"),
-        (NeighborDistance(columns="ranks"), r"columns='ranks'\): the space is one of .* the columns one of"),
-        (NeighborDistance(max_samples=0), r"max_samples=0, max_references=2048\): use at least one row"),
-        (NeighborDistance(max_references=0), r"max_references=0\): use at least one row"),
         (NegativeLogLikelihood(5), r"NegativeLogLikelihood\(n_samples=5\): AutoencoderTransformer draws no"),
     ],
     ids=str,

@@ -109,18 +109,6 @@ def test_the_second_order_term_is_the_jacobians_change(estimator):
     assert ((draws.mean(0) - first - gamma * sigma**2 * change).abs() < error).all()
 
 
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (Contraction(estimator="guess"), "estimator='guess' is unknown; use one of"),
-        (Contraction(noise_scale=0.0), "noise_scale=0.0 must be above 0"),
-    ],
-)
-def test_parts_are_checked(part, message):
-    with pytest.raises(ValueError, match=message):
-        AutoencoderTransformer(2, penalties=[part]).fit(real(20, P))
-
-
 def _mean_norm(ae, X):
     """Mean ‖∂f/∂x‖_F on rows, with respect to the standardised rows, and the same for a code of unit variance."""
     x, _ = ae.model_.scaling.input(torch.tensor(X))

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from registry import ESTIMATORS, over, shares
 from sklearn.base import clone
 
 import skae
+import skae.anomaly
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._docs import ENTRIES, with_shared_entries
+from skae.base.parameters import Part
 
 CLASSES = [made for made in vars(skae).values() if inspect.isclass(made) and issubclass(made, BaseAutoencoder)]
 SECTION = r"\n{}\n-+\n(.*?)(?=\n\n\S[^\n]*\n-+\n|\Z)"
@@ -62,7 +65,54 @@ def test_fitted_attributes_are_documented(estimator):
     some |= {"classes_", "class_prior_"}
     assert documented - found <= {*some, "components_", "mean_"}
     for name in ("explained_variance_", "explained_variance_ratio_"):
-        assert (name in found) == (estimator.init == "pca")
+        assert (name in found) == (estimator._parameter("init") == "pca")
+
+
+LINEAR = skae.AutoencoderTransformer(2, hidden_layer_sizes=(), max_iter=2)
+TABLE = {"table_encoder_", "feature_names_in_"}
+# Estimators that are no autoencoders, and attributes that they have in other fits alone.
+OTHERS = [
+    (skae.AutoencoderClassifier(LINEAR, max_iter=2), TABLE),
+    (skae.AutoencoderOutlierDetector(LINEAR), TABLE),
+    (skae.AutoencoderImputer(LINEAR, max_iter=1), {"feature_names_in_"}),
+    (skae.GAN(2, max_iter=2), {*TABLE, "classes_", "class_prior_"}),
+    (skae.VAE(2, max_iter=2, conditional=True), {*TABLE, "components_", "mean_"}),
+    (skae.TableEncoder(), {"feature_names_in_"}),
+]
+
+
+@pytest.mark.parametrize(("estimator", "some"), OTHERS, ids=lambda value: type(value).__name__)
+def test_fitted_attributes_are_documented_and_the_other_way_round(estimator, some):
+    X = shares(60, 5)
+    fitted = clone(estimator).fit(X, (X[:, 0] > np.median(X[:, 0])).astype(int))
+    found = {name for name in {*vars(fitted), *dir(type(fitted))} if name.endswith("_") and not name.startswith("_")}
+    assert found == set(entries(type(fitted), "Attributes")) - (some - found)
+
+
+PUBLIC = [
+    made for module in (skae, skae.anomaly) for name in module.__all__ if inspect.isclass(made := vars(module)[name])
+]
+
+
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_public_class_attributes_are_for_users(kind):
+    """Estimators have methods, parameters and fitted attributes; of a part the docstrings say what else there is."""
+    documented = {
+        name for each in kind.__mro__ if each.__doc__ for name in re.findall(r"(\w+)(?=[\w, ]* : )", each.__doc__)
+    }
+    for name in dir(kind):
+        static = inspect.getattr_static(kind, name)
+        if name.startswith("_") or callable(getattr(kind, name)) or hasattr(static, "__get__") and static.__doc__:
+            continue
+        assert issubclass(kind, Part) and name in documented, name
+    if not issubclass(kind, Part):
+        properties = {name for name, each in inspect.getmembers(kind, inspect.isdatadescriptor) if name[0] != "_"}
+        assert all(name.endswith("_") for name in properties)
+
+
+def test_a_classifier_has_no_parameters_of_autoencoders():
+    fitted = skae.AutoencoderClassifier(max_iter=1)
+    assert not hasattr(fitted, "hidden_layer_sizes") and not hasattr(fitted, "n_components")
 
 
 def test_a_marker_stands_for_entries_from_one_to_another():

@@ -780,15 +780,6 @@ def test_parameters_out_of_range(parameters, message):
         clone(CHEAP).set_params(**parameters).fit(GOOD)
 
 
-def test_arguments_out_of_range(of_good):
-    for coverage in (0, 1, 1.5, -0.1, np.nan, "0.9"):
-        with pytest.raises(ValueError, match=r"coverage=.*: use a number between 0 and 1"):
-            of_good.interval(GOOD, coverage)
-    for n_imputations in (0, -1, 1.5, "2"):
-        with pytest.raises(ValueError, match=r"n_imputations=.*: use an integer of 1 or more"):
-            of_good.sample(GOOD, n_imputations)
-
-
 @pytest.mark.parametrize(
     "method", ["transform", "sample", "interval", "imputation_std", "score", "get_feature_names_out"]
 )

@@ -239,15 +239,13 @@ def test_filters_do_not_overlap(rng):
     assert not any(overlap(one, other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
-def test_what_has_no_first_layer_is_refused(conv, vae, digits):
+def test_what_has_no_first_layer_is_refused(conv, digits):
     with pytest.raises(ValueError, match="encoder of ConvAE has no dense first layer.*of='decoder'"):
         FiltersDisplay.from_estimator(ConvAE(2, init="random", channels=(4,), **SHORT).fit(digits))
     with pytest.raises(ValueError, match="encoder of ConvAE has no dense first layer"):
         FiltersDisplay.from_estimator(conv[0])
     with pytest.raises(ValueError, match="encoder of PCA has no dense first layer"):
         FiltersDisplay.from_estimator(PCA(2).fit(digits))
-    with pytest.raises(ValueError, match="of='both' is unknown"):
-        FiltersDisplay.from_estimator(vae, of="both")
 
 
 # LatentTraversalDisplay --------------------------------------------------------------------------

@@ -176,8 +176,6 @@ def test_what_cannot_be_drawn_is_refused(fitted, gappy, table):
         ImputationDisplay.from_estimator(AutoencoderImputer(), gappy)
     with pytest.raises(ValueError, match="KNNImputer has no table_encoder_, which kind='coverage' draws"):
         ImputationDisplay.from_estimator(KNNImputer().fit(np.eye(3)), np.eye(3), kind="coverage")
-    with pytest.raises(ValueError, match="kind='error': use one of 'errors'"):
-        ImputationDisplay.from_estimator(fitted, gappy, kind="error")
     with pytest.raises(ValueError, match="features names 'petals', which is no column"):
         ImputationDisplay.from_estimator(fitted, gappy, features=["petals"])
     with pytest.raises(ValueError, match="features has 7: X has 7 columns"):
@@ -188,7 +186,5 @@ def test_what_cannot_be_drawn_is_refused(fitted, gappy, table):
         ImputationDisplay.from_estimator(fitted, table, kind="distributions")
     with pytest.raises(ValueError, match="Intervals are those of numbers"):
         ImputationDisplay.from_estimator(fitted, gappy, kind="coverage", features=["species"])
-    with pytest.raises(ValueError, match="share=1: use a number between 0 and 1"):
-        ImputationDisplay.from_estimator(fitted, gappy, kind="coverage", share=1)
     with pytest.raises(ValueError, match="ax holds 1 axes, but there are 6 panels"):
         ImputationDisplay.from_estimator(fitted, gappy, kind="distributions", ax=plt.subplots()[1])

@@ -18,7 +18,6 @@ from skae import (
     Multinomial,
     NegativeBinomial,
     Poisson,
-    StudentT,
 )
 
 P = 4
@@ -184,24 +183,6 @@ def test_samples_of_a_vae_have_the_moments_of_the_data(example):
     assert (np.abs(draws.mean(0) - X.mean(0)) < 0.35 * spread).all()
 
 
-@pytest.mark.parametrize("part", [Gaussian(scale=-1), StudentT(scale=-1)])
-def test_scales_are_positive(part):
-    with pytest.raises(ValueError, match=r"\(scale=-1\): use a positive number"):
-        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
-
-
-def test_bounds_are_a_pair_in_order():
-    part = Bernoulli(bounds=(1, 0))
-    with pytest.raises(ValueError, match=r"use 'auto' or a pair \(low, high\) with low < high"):
-        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
-
-
-def test_degrees_of_freedom_are_positive():
-    part = StudentT(df=0)
-    with pytest.raises(ValueError, match="degrees of freedom must be positive"):
-        AutoencoderTransformer(2, likelihood=part).fit(real(20, P))
-
-
 @pytest.mark.parametrize("example", **over(LIKELIHOODS))
 def test_linear_start_rebuilds_the_mean(example):
     X = example.rows(500, P)
@@ -310,12 +291,6 @@ def test_a_large_dispersion_is_poisson():
     torch.testing.assert_close(
         fixed.log_prob(eta, target, extras), Poisson().log_prob(eta, target, {}), atol=1e-4, rtol=0
     )
-
-
-@pytest.mark.parametrize("dispersion", [0, -1.0, "rows"])
-def test_a_dispersion_that_is_none(dispersion):
-    with pytest.raises(ValueError, match="use a positive number, 'shared' or 'columns'"):
-        VAE(2, likelihood=NegativeBinomial(dispersion)).fit(LIKELIHOODS["poisson"].rows(30, P))
 
 
 def test_categories_drawn_alike_keep_their_frequencies_where_the_network_is_sure():

@@ -110,20 +110,6 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean():
     assert torch.equal(dropout.eval()(torch.ones(9)), torch.ones(9))
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (DenseNetwork((4,), "sine"), "activation='sine' is unknown; use one of"),
-        (DenseNetwork((4, 0)), r"hidden_layer_sizes=\(4, 0\) must hold positive integers"),
-        (DenseNetwork((4,), dropout=1.0), r"dropout=1.0 must be in \[0, 1\)"),
-        (DenseNetwork((4,), input_dropout=-0.1), r"input_dropout=-0.1 must be in \[0, 1\)"),
-    ],
-)
-def test_networks_are_checked(network, message):
-    with pytest.raises(ValueError, match=message):
-        AutoencoderTransformer(2, network=network).fit(real(20, P))
-
-
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAE])
 @pytest.mark.parametrize("penalty", **over(PENALTIES))
 def test_penalties_shrink_what_they_measure(penalty, estimator):

@@ -215,13 +215,6 @@ def test_parameters_out_of_range(parameters):
         PredictiveSparseDecomposition(2, **parameters).fit(real(60, P))
 
 
-@pytest.mark.parametrize("options", [{"max_iter": 0}, {"tol": -1.0}], ids=str)
-def test_solver_options_out_of_range(options):
-    psd = PredictiveSparseDecomposition(2, max_iter=1).fit(real(60, P))
-    with pytest.raises(ValueError, match="must be at least 1"):
-        psd.sparse_encode(real(60, P), **options)
-
-
 def test_a_row_is_solved_alone_as_among_others():
     """Rows of very different size take different numbers of steps, and each takes its own."""
     rng = np.random.default_rng(0)

@@ -180,10 +180,6 @@ def _nan(n, rng):
         ("swiss_roll", 1, "SwissRollPrior lies in a plane, but n_components=1"),
         (lambda n, rng: np.zeros((n, 3)), 2, r"returned shape \(2, 3\) for 2 codes of 2 components"),
         (_nan, 2, "returned NaN or infinity"),
-        (UniformPrior(-1), 2, r"UniformPrior\(high=-1\): high must be positive"),
-        (MixturePrior(0), 2, r"n_modes=0\): n_modes must be a positive integer"),
-        (MixturePrior(width=0), 2, "width must be positive"),
-        (SwissRollPrior(-0.1), 2, "the noise must not be negative"),
         (VampPrior(3), 2, "VampPrior is learnt as the prior of a VAE"),
     ],
     ids=lambda value: str(value)[:20],
@@ -211,15 +207,6 @@ def _must_not_run(*args):
 def test_a_vae_refuses_a_prior_without_density_before_training(prior, monkeypatch):
     monkeypatch.setattr("skae.training.trainer.Trainer.run", _must_not_run)
     with pytest.raises(ValueError, match="has no density, which a VAE's prior needs: use 'normal', 'mixture'"):
-        VAE(2, prior=prior, **SMALL).fit(real(60, 4))
-
-
-@pytest.mark.parametrize(
-    ("prior", "message"),
-    [(VampPrior(0), "n_pseudo_inputs must be a positive integer"), (VampPrior(2.5), r"n_pseudo_inputs=2.5\)")],
-)
-def test_a_vae_checks_its_prior(prior, message):
-    with pytest.raises(ValueError, match=message):
         VAE(2, prior=prior, **SMALL).fit(real(60, 4))
 
 
@@ -381,7 +368,6 @@ def _dependence(codes):
     ("penalty", "message"),
     [
         (TotalCorrelation(), "needs a VAE; use estimator='critic'"),
-        (TotalCorrelation(estimator="exact"), "estimator='exact' is unknown; use 'minibatch' or 'critic'"),
     ],
 )
 def test_total_correlation_is_checked(penalty, message):

@@ -178,20 +178,6 @@ def test_linear_paths_go_at_the_pace_of_what_pca_leaves():
     assert losses.max() < 1.5 * error and losses[-1] < 1.001 * error
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "message"),
-    [
-        (AdamW(schedule="steps"), "schedule='steps' is unknown; use one of"),
-        (AdamW(weight_decay=-1), "weight_decay=-1 must not be negative; use a number"),
-        (SGD(clip_norm=0), "clip_norm=0 must be positive, or None"),
-        (SGD(precision="float8"), "precision='float8' is unknown"),
-    ],
-)
-def test_optimizers_are_checked(optimizer, message):
-    with pytest.raises(ValueError, match=message):
-        AutoencoderTransformer(2, optimizer=optimizer).fit(real(20, P))
-
-
 # Stopping --------------------------------------------------------------------------------------
 
 

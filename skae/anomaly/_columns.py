@@ -111,7 +111,7 @@ class StandardColumns:
 
     bound = LARGEST
 
-    def __init__(self, X, entry: np.ndarray | None = None):
+    def __init__(self, X, entry: np.ndarray | None = None) -> None:
         mean: np.ndarray
         if sparse.issparse(X):
             mean, spread = _sparse_moments(X)
@@ -159,7 +159,7 @@ class CommonScale:
         Whether the unit must stay, as that of counts.
     """
 
-    def __init__(self, X, entry: np.ndarray | None = None, *, keep_units: bool = False):
+    def __init__(self, X, entry: np.ndarray | None = None, *, keep_units: bool = False) -> None:
         if sparse.issparse(X):
             usual = np.atleast_1d(_usual_size(np.asarray(X.data, dtype=np.float64)[:, None]))
             self.middle = np.zeros(X.shape[1])
@@ -194,7 +194,7 @@ class CommonScale:
 class AsTheyAre:
     """No scaling."""
 
-    def __init__(self, X, entry=None):
+    def __init__(self, X, entry=None) -> None:
         self.spread = np.ones(X.shape[1])
 
     def __call__(self, X):
@@ -210,7 +210,7 @@ class RankColumns:
     Neither units nor wild values nor the shape of a column matter then, only the order.
     """
 
-    def __init__(self, X: np.ndarray):
+    def __init__(self, X: np.ndarray) -> None:
         some = np.asarray(_some(X), dtype=np.float64)
         self.columns = [self._knots(column[np.isfinite(column)]) for column in some.T]
 
@@ -240,7 +240,7 @@ class RankColumns:
 class RobustColumns:
     """Columns by median and quartiles, with wild values drawn in by asinh, at variance 1."""
 
-    def __init__(self, X: np.ndarray):
+    def __init__(self, X: np.ndarray) -> None:
         low, self.centre, high = np.nan_to_num(quartiles(_some(X)))
         spread = (high - low) / (2 * stats.norm.ppf(0.75))
         self.width = np.where(spread > 0, spread, StandardColumns(X).spread)
@@ -257,7 +257,7 @@ class RobustColumns:
 class ByEntry:
     """Another scaling, and the columns of a category at a variance of 1 together."""
 
-    def __init__(self, columns, X: np.ndarray, entry: np.ndarray):
+    def __init__(self, columns, X: np.ndarray, entry: np.ndarray) -> None:
         self.columns = columns
         spread = StandardColumns(columns(X)).spread
         self.spread = np.where(is_shared(entry), shared_spread(spread, entry), 1.0)

@@ -27,7 +27,7 @@ class Ellipsoid:
         Whether the mean is subtracted.
     """
 
-    def __init__(self, X: np.ndarray, support_fraction: float = 1.0, *, centred: bool = True):
+    def __init__(self, X: np.ndarray, support_fraction: float = 1.0, *, centred: bool = True) -> None:
         X = np.asarray(X[:: -(-len(X) // MAX_ROWS)], dtype=np.float64)
         self.centred = centred
         self._fit(X)

@@ -6,14 +6,15 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skae.anomaly._confidence import ConfidenceMixin
 from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
 from skae.anomaly._reasons import Table, reasons
 from skae.anomaly._scorers import (
@@ -35,9 +36,12 @@ from skae.anomaly._tail import (
 )
 from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
+from skae.base.estimators import OutlierMixin, _fit_context, clone
+from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
+from skae.base.rows import from_torch, strings_explained
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
-from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
+from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories, frame_of
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
@@ -49,7 +53,7 @@ HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.1, 10, 10_000
 N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
 
-class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameters):
     r"""Anomaly detection by an autoencoder: scores, thresholds, p-values and reasons.
 
     By default a denoising autoencoder that knows all levels of noise is fitted to standardised
@@ -105,12 +109,17 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     ----------
     estimators_ : list of estimators
         The fitted autoencoders.
+    members_ : list of Member
+        The members of the ensemble: an autoencoder, the scaling of its columns, and what its scorers
+        learned.
     offset_ : float
         `decision_function` is `score_samples` minus it.
     contamination_ : float
         The share that is flagged: as asked for, or the estimate. With `novelty=True` and "auto" the
         share of new normal rows that is flagged at most, in expectation: 0.01, or 1 / (n_held_out + 1)
         where that is more.
+    training_scores_ : ndarray of shape (n_samples,)
+        `score_samples` of the rows of `fit`, or of the first call of `partial_fit`, in their order.
     calibration_scores_ : ndarray of shape (n_held_out,)
         `score_samples` of the held-out rows by the members that were not fitted on them, sorted.
     n_features_in_ : int
@@ -163,16 +172,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        novelty=False,
-        scorer="auto",
-        contamination="auto",
-        standardize=True,
-        support_fraction="auto",
-        n_estimators="auto",
-        random_state=None,
-    ):
+        novelty: bool = False,
+        scorer: Any = "auto",
+        contamination: float | str = "auto",
+        standardize: bool = True,
+        support_fraction: float | str = "auto",
+        n_estimators: int | str = "auto",
+        random_state: Any = None,
+    ) -> None:
         self.autoencoder = autoencoder
         self.novelty = novelty
         self.scorer = scorer
@@ -183,23 +192,25 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     _parameter_constraints = {
-        "autoencoder": [HasMethods(["fit"]), "array-like", None],
+        "autoencoder": [HasMethods(["fit"]), list_of(HasMethods(["fit"])), None],
         "novelty": ["boolean"],
-        "scorer": [StrOptions({"auto"}), Scorer, "array-like"],
+        "scorer": [StrOptions({"auto"}), Scorer, list_of(Scorer)],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "standardize": ["boolean"],
-        "support_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
-        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "support_fraction": [StrOptions({"auto"}), share("right")],
+        "n_estimators": [StrOptions({"auto"}), at_least(1)],
         "random_state": ["random_state"],
     }
 
     members_: list[Member]
+    training_scores_: np.ndarray
+    offset_: float
     _bounds_: tuple[np.ndarray, np.ndarray, np.ndarray]
 
     # Fitting ---------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Fit autoencoders and scorers, calibrate them, and set the threshold.
 
         Parameters
@@ -226,8 +237,28 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             self._fit(X, self.n_estimators)
         return self
 
+    def fit_predict(self, X, y=None, **fit_params) -> np.ndarray:
+        """Fit, and label the training rows by their `training_scores_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : Ignored
+            Not used, present for API consistency.
+        **fit_params
+            Passed to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -1 for an anomaly, 1 for a normal row: what `predict` says of the same rows.
+        """
+        self.fit(X, **fit_params)
+        return np.where(self.training_scores_ < self.offset_, -1, 1)
+
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None) -> Self:
         """Go on with the rows of a stream: the threshold follows the last thousand.
 
         The first call is a fit with one member for each autoencoder, and sets the columns' scales:
@@ -246,6 +277,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self : object
             The fitted estimator.
         """
+        # scikit-learn checks the parameters of the first call alone.
+        self._validate_params()
         with all_or_nothing(self):
             first = not hasattr(self, "members_")
             X = self._validate(X, reset=first)
@@ -284,9 +317,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             members.append(member)
         self._calibrated(members, len(autoencoders))
         self._bounds_ = _bounds_of(X, self._groups)
-        self._set_threshold(X)
+        self.training_scores_ = self._score(X)
+        self._set_threshold(self.training_scores_)
 
     def _validate(self, X, *, reset):
+        X = from_torch(X)
         if reset:
             self.__dict__.pop("table_encoder_", None)
         encoder = encoder_of_categories(X) if reset else self._encoder
@@ -296,15 +331,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 self.table_encoder_ = encoder
             options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
             return check_array(encoded(encoder, X), estimator=self, input_name="X", **options)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-        )
+        with strings_explained("give a data frame, whose categories are encoded, or encode it by TableEncoder."):
+            return validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype=(np.float64, np.float32),
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2 if reset else 1,
+            )
 
     @property
     def _encoder(self) -> TableEncoder | None:
@@ -341,10 +377,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                     early_stopping=False,
                 )
             ]
-        made = list(self.autoencoder) if isinstance(self.autoencoder, Sequence) else [self.autoencoder]
-        if not made or not all(hasattr(each, "fit") for each in made):
-            raise ValueError(f"autoencoder={self.autoencoder!r}: use None, an estimator, or a list of at least one.")
-        return made
+        return [self.autoencoder] if hasattr(self.autoencoder, "fit") else list(self.autoencoder)
 
     def _scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
         """The scorers asked for, or those that suit the autoencoder."""
@@ -352,11 +385,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if isinstance(scorer, str):
             made = self._auto_scorers(autoencoder, n_columns)
         else:
-            made = list(scorer) if isinstance(scorer, Sequence) else [scorer]
-            if not made or not all(isinstance(each, Scorer) for each in made):
-                raise ValueError(f"scorer={scorer!r}: use 'auto', a scorer of skae.anomaly, or a list of at least one.")
             # A fit does not change with what is set on them later.
-            made = [clone(each) for each in made]
+            made = [clone(each) for each in ([scorer] if isinstance(scorer, Scorer) else scorer)]
         for each in made:
             each.check(autoencoder)
             if self._groups is not None:
@@ -364,7 +394,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return made
 
     def _auto_scorers(self, autoencoder, n_columns: int) -> list[Scorer]:
-        likely = getattr(autoencoder, "scores_by_likelihood", False) or takes_tables(autoencoder)
+        likely = getattr(autoencoder, "_scores_by_likelihood", False) or takes_tables(autoencoder)
         if likely or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
         told = getattr(autoencoder, "conditioning", None) == "noise_level"
@@ -391,18 +421,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             calibrate_together(members[index::n_autoencoders], comparable=n_autoencoders > 1)
         self.members_ = members
 
-    def _set_threshold(self, X) -> None:
+    def _set_threshold(self, training: np.ndarray | None) -> None:
         """By the training rows where a share is asked for, by held-out rows otherwise and in a stream."""
         held_out = self.calibration_scores_
         asked = self.contamination != "auto"
         if self.novelty and not asked:
-            self._set_null_threshold(held_out, X)
+            self._set_null_threshold(held_out, training)
             return
         # The rows that a single member holds out are training rows, and are enough.
-        training = held_out if X is None or not asked and len(self.members_) == 1 else np.sort(self._score(X))
+        enough = training is None or not asked and len(self.members_) == 1
+        training = held_out if enough else np.sort(training)
         if asked:
             self.contamination_ = float(self.contamination)
-            self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination)))
+            self.offset_ = between_ties(training, float(np.percentile(training, 100.0 * self.contamination_)))
             return
         departures = np.concatenate([member.departures for member in self.members_])
         self.contamination_ = share_of_anomalies(departures)
@@ -411,7 +442,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         # The most suspicious training row is flagged in any case: it is what the bulk explains least.
         self.offset_ = max(threshold(held_out, n_flagged), threshold(training, 1))
 
-    def _set_null_threshold(self, held_out: np.ndarray, X) -> None:
+    def _set_null_threshold(self, held_out: np.ndarray, training: np.ndarray | None) -> None:
         """Of n + 1 rows that are exchangeable, ⌊(n + 1) / 100⌋ are flagged; beyond all n if that is none.
 
         Of some hundred training rows, which the members have seen, the most suspicious one is flagged too, as
@@ -424,9 +455,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if n_flagged:
             share = len(held_out) / n
             self.offset_ = threshold(held_out, int(n_flagged * share))
-            if X is not None and n < FEW_ROWS:
+            if training is not None and n < FEW_ROWS:
                 most = threshold(held_out, int(5 * n_flagged * share))
-                self.offset_ = max(self.offset_, min(threshold(np.sort(self._score(X)), 1), most))
+                self.offset_ = max(self.offset_, min(threshold(np.sort(training), 1), most))
                 self.contamination_ = max(NULL_LEVEL, (held_out < self.offset_).sum() / share / (n + 1))
             return
         warnings.warn(
@@ -462,7 +493,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def _score(self, X) -> np.ndarray:
         return -np.mean([member(X) for member in self.members_], axis=0)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Score rows; higher is more normal.
 
         Parameters
@@ -480,7 +511,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return self._score(self._validate(X, reset=False))
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """`score_samples` minus `offset_`: negative for what `predict` flags.
 
         Parameters
@@ -494,7 +525,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Label rows by the threshold.
 
         Parameters
@@ -509,7 +540,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def p_values(self, X):
+    def p_values(self, X) -> np.ndarray:
         """Conformal p-values of new rows: how many held-out training rows are as anomalous.
 
         For rows that are exchangeable with the training rows, P(p ≤ α) ≤ α: exactly with one member
@@ -546,7 +577,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         n_copies = np.bincount(np.concatenate([places for _, places in parts]))
         return conformal_p_values([part for part, _ in parts], scores, [1 / n_copies[places] for _, places in parts])
 
-    def detect(self, X, *, fdr=0.05):
+    @checked_arguments(fdr=[share("neither")])
+    def detect(self, X, *, fdr=0.05) -> np.ndarray:
         """Label new rows so that at most a share of the alarms is false, in expectation.
 
         Benjamini and Hochberg's procedure on `p_values`, for all rows of X together. Nothing can be
@@ -572,8 +604,6 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError
             If `fdr` is outside (0, 1).
         """
-        if not 0 < fdr < 1:
-            raise ValueError(f"fdr={fdr!r}: the false discovery rate must be in (0, 1).")
         check_is_fitted(self)
         if fdr * (self._n_held_out + 1) < 1:
             warnings.warn(
@@ -585,7 +615,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             )
         return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)
 
-    def explain(self, X, *, max_columns=32):
+    @checked_arguments(max_columns=[at_least(1)])
+    def explain(self, X, *, max_columns=32) -> Any:
         """Say which columns make rows anomalous: what the score would be were a cell unknown.
 
         Each cell in turn is replaced by the value that agrees with the row's other cells, the fixed
@@ -611,13 +642,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             "seen" and "expected" are tables, and shares of categories are positive.
         """
         check_is_fitted(self)
-        if max_columns < 1:
-            raise ValueError(f"max_columns={max_columns!r}: try at least one cell of a row.")
         index = X.index if hasattr(X, "iloc") else None
         rows = dense(self._validate(X, reset=False))
         table = None
         if self._encoder is not None:
-            table = Table(self._encoder, X if hasattr(X, "iloc") else X.to_pandas())
+            table = Table(self._encoder, frame_of(self._encoder, X))
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
         return reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
 

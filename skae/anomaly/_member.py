@@ -80,7 +80,7 @@ class Member:
         random_state,
         seen: bool = False,
         groups: Sequence[ColumnGroup] | None = None,
-    ):
+    ) -> None:
         self.scorers, self.random_state = scorers, random_state
         self.entry = None if groups is None else entry_of(groups)
         self.autoencoder = seeded(autoencoder, random_state)

@@ -23,7 +23,7 @@ class NearestOfSubsamples:
     # Bytes of the distances that are held at once: they stay in the cache.
     CHUNK = 2**21
 
-    def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any, weight=None):
+    def __init__(self, X: np.ndarray, max_samples: int, max_references: int, random_state: Any, weight=None) -> None:
         n = len(X)
         self.weight = np.ones(X.shape[1]) if weight is None else weight
         self.size = min(n, max_samples)

@@ -36,7 +36,7 @@ class Table:
         The first of the columns that each of the table's became.
     """
 
-    def __init__(self, encoder: TableEncoder, seen: pd.DataFrame):
+    def __init__(self, encoder: TableEncoder, seen: pd.DataFrame) -> None:
         self.encoder, self.seen = encoder, seen
         self.first = np.array([group.start for group in encoder.groups_])
 

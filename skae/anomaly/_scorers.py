@@ -7,14 +7,17 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 
 from skae.anomaly._columns import GEOMETRIES, ByEntry, entry_weight
 from skae.anomaly._covariance import Ellipsoid
 from skae.anomaly._neighbors import NearestOfSubsamples
+from skae.base.parameters import Part, at_least, list_of, positive, share
 
 # Parts of a row that are hidden in turn, where an autoencoder returns what is observed as it is.
 N_TURNS = 8
+# Where distances are taken, and the methods that lead there.
+SPACES: dict[str, tuple[str, ...]] = {"input": (), "code": ("transform",), "output": ("reconstruct",)}
 
 
 def rebuilt(autoencoder, X: np.ndarray, entry: np.ndarray | None = None, **options) -> np.ndarray:
@@ -38,7 +41,7 @@ def rebuilt(autoencoder, X: np.ndarray, entry: np.ndarray | None = None, **optio
     -------
     ndarray of shape (n_rows, n_columns)
     """
-    if getattr(autoencoder, "rebuilds_observed", True):
+    if getattr(autoencoder, "_rebuilds_observed", True):
         return autoencoder.reconstruct(X, **options)
     made, entry = np.empty_like(X), np.arange(X.shape[1]) if entry is None else entry
     for turn in range(min(N_TURNS, int(entry[-1]) + 1)):
@@ -47,7 +50,7 @@ def rebuilt(autoencoder, X: np.ndarray, entry: np.ndarray | None = None, **optio
     return made
 
 
-class Scorer(BaseEstimator):
+class Scorer(Part):
     """Base of the scorers: hyperparameters only.
 
     A scorer of your own has `score`, and `fit` where it learns something; see CONTRIBUTING.
@@ -56,16 +59,19 @@ class Scorer(BaseEstimator):
     ----------
     logarithmic : bool
         Whether the scores are logarithms, and may be negative.
+    needs : sequence of str
+        The methods of the autoencoder that it calls.
+    entry : ndarray of int, of shape (n_columns,), or None
+        Which column of the table each column of the rows belongs to: the detector sets it where a
+        category has several.
     """
 
     logarithmic = False
-    # Which column of the table each column of the rows belongs to: the detector sets it where a category has several.
     entry: np.ndarray | None = None
-    # The methods of the autoencoder that it calls.
     needs: Sequence[str] = ()
 
     def check(self, autoencoder) -> None:
-        """Raise ValueError for a parameter outside its range, or an autoencoder that it cannot read."""
+        """Raise ValueError for an autoencoder that it cannot read."""
         self._require(autoencoder, self.needs)
 
     def _require(self, autoencoder, methods: Sequence[str]) -> None:
@@ -134,13 +140,6 @@ class Scorer(BaseEstimator):
         return np.where(observed, values, 0).sum(axis=1) / np.maximum(count, 1)
 
 
-def _check_support(scorer) -> None:
-    if not 0 < scorer.support_fraction <= 1:
-        raise ValueError(
-            f"{type(scorer).__name__}(support_fraction={scorer.support_fraction!r}): use a share in (0, 1]."
-        )
-
-
 class ReconstructionError(Scorer):
     r"""Error of the reconstruction, a mean over the columns that a row has.
 
@@ -169,15 +168,10 @@ class ReconstructionError(Scorer):
 
     needs = ("reconstruct",)
 
-    def __init__(self, loss="squared"):
-        self.loss = loss
+    _parameter_constraints = {"loss": [StrOptions({"squared", "absolute", "relative", "scaled", "mahalanobis"})]}
 
-    def check(self, autoencoder) -> None:
-        """Raise ValueError for an unknown loss, or an autoencoder that does not reconstruct."""
-        super().check(autoencoder)
-        losses = ("squared", "absolute", "relative", "scaled", "mahalanobis")
-        if self.loss not in losses:
-            raise ValueError(f"ReconstructionError(loss={self.loss!r}): use one of {losses}.")
+    def __init__(self, loss: str = "squared") -> None:
+        self.loss = loss
 
     def fit(self, autoencoder, X, random_state):
         """Learn the size of rows or residuals."""
@@ -222,7 +216,9 @@ class NegativeLogLikelihood(Scorer):
     needs = ("score_samples",)
     logarithmic = True
 
-    def __init__(self, n_samples=None):
+    _parameter_constraints = {"n_samples": [at_least(1), None]}
+
+    def __init__(self, n_samples: int | None = None) -> None:
         self.n_samples = n_samples
 
     def check(self, autoencoder) -> None:
@@ -256,14 +252,10 @@ class DenoisingError(Scorer):
     needs = ("reconstruct",)
     logarithmic = True
 
-    def __init__(self, scales=(0.08, 0.7)):
-        self.scales = scales
+    _parameter_constraints = {"scales": [list_of(positive())]}
 
-    def check(self, autoencoder) -> None:
-        """Raise ValueError where there is no level, or an autoencoder that does not reconstruct."""
-        super().check(autoencoder)
-        if not len(self.scales):
-            raise ValueError(f"DenoisingError(scales={self.scales!r}): use at least one level of noise.")
+    def __init__(self, scales: Any = (0.08, 0.7)) -> None:
+        self.scales = scales
 
     def score(self, autoencoder, learnt, X):
         """Score rows."""
@@ -290,13 +282,10 @@ class CodeDensity(Scorer):
 
     needs = ("transform",)
 
-    def __init__(self, support_fraction=1.0):
-        self.support_fraction = support_fraction
+    _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def check(self, autoencoder) -> None:
-        """Raise ValueError for a share outside (0, 1], or an autoencoder without a code."""
-        super().check(autoencoder)
-        _check_support(self)
+    def __init__(self, support_fraction: float = 1.0) -> None:
+        self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
         """Learn the codes' covariance."""
@@ -325,13 +314,10 @@ class RobustDistance(Scorer):
     Technometrics 41, 1999.
     """
 
-    def __init__(self, support_fraction=0.75):
-        self.support_fraction = support_fraction
+    _parameter_constraints = {"support_fraction": [share("right")]}
 
-    def check(self, autoencoder) -> None:
-        """Raise ValueError for a share outside (0, 1]."""
-        super().check(autoencoder)
-        _check_support(self)
+    def __init__(self, support_fraction: float = 0.75) -> None:
+        self.support_fraction = support_fraction
 
     def fit(self, autoencoder, X, random_state):
         """Learn the covariance."""
@@ -372,26 +358,24 @@ class NeighborDistance(Scorer):
 
     logarithmic = True
 
-    def __init__(self, space="input", *, max_samples=512, max_references=2048, columns="none"):
+    _parameter_constraints = {
+        "space": [StrOptions(set(SPACES))],
+        "max_samples": [at_least(1)],
+        "max_references": [at_least(1)],
+        "columns": [StrOptions(set(GEOMETRIES))],
+    }
+
+    def __init__(
+        self, space: str = "input", *, max_samples: int = 512, max_references: int = 2048, columns: str = "none"
+    ) -> None:
         self.space = space
         self.max_samples = max_samples
         self.max_references = max_references
         self.columns = columns
 
     def check(self, autoencoder) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        spaces = {"input": (), "code": ("transform",), "output": ("reconstruct",)}
-        if self.space not in spaces or self.columns not in GEOMETRIES:
-            raise ValueError(
-                f"NeighborDistance(space={self.space!r}, columns={self.columns!r}): the space is one of "
-                f"{sorted(spaces)}, the columns one of {sorted(GEOMETRIES)}."
-            )
-        if self.max_samples < 1 or self.max_references < 1:
-            raise ValueError(
-                f"NeighborDistance(max_samples={self.max_samples!r}, max_references={self.max_references!r}): "
-                "use at least one row."
-            )
-        self._require(autoencoder, spaces[self.space])
+        """Raise ValueError for an autoencoder that does not map to the space."""
+        self._require(autoencoder, SPACES[self.space])
 
     def fit(self, autoencoder, X, random_state):
         """Draw the subsamples."""

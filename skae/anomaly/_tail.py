@@ -42,7 +42,7 @@ class Tail:
     Hill, "A simple general approach to inference about the tail of a distribution", ibid.
     """
 
-    def __init__(self, scores: np.ndarray, logarithmic: bool):
+    def __init__(self, scores: np.ndarray, logarithmic: bool) -> None:
         self.floor = None
         if not logarithmic:
             high = np.quantile(scores, TAIL_BEGINS)

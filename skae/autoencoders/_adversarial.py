@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
-from sklearn.utils._param_validation import Interval
+from typing import Any
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import LAYER_SIZES, at_least, checked_arguments, not_negative
 from skae.model.adversarial import AdversarialCode
 from skae.model.posteriors import Point
 from skae.training.optimizers import AdamW
@@ -36,7 +35,7 @@ class AdversarialAE(BaseAutoencoder):
         λ: 1 charges a nat as much as twice the variance of one entry of a row. A larger one holds the
         codes nearer to the prior; held-out errors were up to 1.3 times those of
         `AutoencoderTransformer` on tables with 10.
-    critic_layer_sizes : tuple of int, default=(128, 128)
+    critic_layer_sizes : int or tuple of int, default=(128, 128)
         Hidden units of the critic.
     critic_steps : int, default=2
         Updates of the critic at each batch: one that keeps up tells the encoder where to go.
@@ -74,35 +73,40 @@ class AdversarialAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "weight": [Interval(Real, 0, None, closed="left")],
-        "critic_layer_sizes": ["array-like"],
-        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+        "weight": [not_negative()],
+        "critic_layer_sizes": LAYER_SIZES,
+        "critic_steps": [at_least(1)],
     }
+
+    prior: Any
+    weight: float
+    critic_layer_sizes: Any
+    critic_steps: int
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        prior="normal",
-        weight=10.0,
-        critic_layer_sizes=(128, 128),
-        critic_steps=2,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=False,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        prior: Any = "normal",
+        weight: float = 10.0,
+        critic_layer_sizes: Any = (128, 128),
+        critic_steps: int = 2,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = False,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _optimizer_part(self):
@@ -116,12 +120,13 @@ class AdversarialAE(BaseAutoencoder):
             AdversarialCode(
                 self.prior,
                 self.weight,
-                hidden_layer_sizes=tuple(self.critic_layer_sizes),
+                hidden_layer_sizes=self.critic_layer_sizes,
                 critic_steps=self.critic_steps,
             )
         ]
 
-    def sample(self, n_samples=1, *, random_state=None, return_mean=True):
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
+    def sample(self, n_samples=1, *, random_state=None, return_mean=True) -> Any:
         """Draw codes from the prior and decode them.
 
         Parameters

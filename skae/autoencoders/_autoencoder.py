@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
@@ -52,31 +54,35 @@ class AutoencoderTransformer(BaseAutoencoder):
     """
 
     _parameter_constraints = {"code_activation": [StrOptions(set(CODE_ACTIVATIONS))]}
-    trains_on_scores = True
+    _trains_on_scores = True
+
+    code_activation: str
+    corruption: Any
+    penalties: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        code_activation="identity",
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        corruption=None,
-        penalties="auto",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        code_activation: str = "identity",
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        corruption: Any = None,
+        penalties: Any = "auto",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from skae.autoencoders._estimator import CHUNK_ELEMENTS, UnsupervisedEstimator
 from skae.autoencoders._fitting import Fitting
+from skae.base.estimators import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from skae.base.rows import from_torch
 from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
@@ -34,7 +37,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """The penalty parts: those asked for; by default the anchor, where the fit starts at PCA."""
         penalties = getattr(self, "penalties", ())
         if isinstance(penalties, str):
-            return [Anchor()] if self.init == "pca" else []
+            return [Anchor()] if self._parameter("init") == "pca" else []
         return list(penalties)
 
     def _conditioning(self):
@@ -42,7 +45,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return None
 
     @property
-    def sees_gaps(self) -> bool:
+    def _sees_gaps(self) -> bool:
         """Whether the encoder receives which entries are missing, so that a filled gap is not one to it."""
         return self._conditioning() == "mask"
 
@@ -67,7 +70,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             conditioning=self._conditioning(),
             emphasis=self._emphasis(),
             walkback=self._walkback(),
-            shortcut=self.init == "pca",
+            shortcut=self._parameter("init") == "pca",
             class_prior=self._class_prior(),
         )
 
@@ -79,7 +82,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
 
     # Using -----------------------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Encode X.
 
         Parameters
@@ -98,7 +101,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         return self.n_components_
 
     @own_settings()
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -113,7 +116,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             that of fit.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} has {self.n_components_} components."
@@ -133,7 +136,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """What the decoder reads of codes as `transform` returns them."""
         return codes / model.code_unit
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Encode and decode X; entries that are NaN come back filled.
 
         Parameters
@@ -154,7 +157,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         rows = self._map_rows(X, lambda model, step: model.scaling.from_target(told(step).rebuilt), self._n_columns)
         return self._as_table(rows, X)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row given its code; higher is more normal.
 
         Parameters
@@ -170,7 +173,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         """
         return self._scores(X, lambda model, step: step.log_likelihood)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Mean of `score_samples`, so that model selection needs no y; but see `HeldOutEntries` for `n_components`.
 
         Parameters

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin, _fit_context, clone
-from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -21,6 +19,8 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import TrainedEstimator, all_or_nothing
 from skae.autoencoders._fitting import Fitting
 from skae.autoencoders._stacked import StackedAE
+from skae.base.estimators import ClassifierMixin, _fit_context, clone, with_callbacks
+from skae.base.parameters import at_least, share
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
@@ -78,7 +78,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     autoencoder_ : estimator
         The fitted autoencoder, as it was before the fine-tuning.
     model_ : EncoderClassifier
-        The trained torch module.
+        The trained torch module. Its `forward` maps a tensor of rows to logits.
     {n_components_ ... loss_terms_}
     {n_features_in_ ... feature_names_in_}
 
@@ -108,32 +108,34 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     _parameter_constraints = {
         "autoencoder": [BaseAutoencoder, None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "dropout": [share("left")],
+        "max_iter": [at_least(1), StrOptions({"auto"})],
     }
+
+    autoencoder: Any
+    corruption: Any
+    dropout: float
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        corruption=None,
-        dropout=0.0,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        corruption: Any = None,
+        dropout: float = 0.0,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
-    rate_factor = 1 / 3
+    _learning_rate_factor = 1 / 3
 
-    @property
-    def n_components(self):
-        """Size of the code."""
+    def _asked_components(self):
         return self.autoencoder_.n_components_
 
     def _network_part(self):
@@ -186,7 +188,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the autoencoder to all rows, then its encoder and a softmax layer to the labelled ones.
 
         Parameters
@@ -222,7 +224,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         return self
 
     @own_settings()
-    def fit_from(self, autoencoder, X, y, sample_weight=None):
+    def fit_from(self, autoencoder, X, y, sample_weight=None) -> Self:
         """Fit by a fitted autoencoder, which is not fitted again.
 
         Parameters
@@ -290,7 +292,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
 
     # Using -----------------------------------------------------------------------------------
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Logarithms of the class probabilities, up to a constant of each row.
 
         Parameters
@@ -306,7 +308,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         logits = self._map_rows(X, lambda model, step: step.logits, self._class_count)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Class probabilities.
 
         Parameters
@@ -320,7 +322,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """
         return self._map_rows(X, lambda model, step: step.logits.softmax(1), self._class_count)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The most likely class of each row.
 
         Parameters

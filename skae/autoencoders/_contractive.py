@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import not_negative, positive
 from skae.model.contraction import ESTIMATORS, Contraction
 from skae.model.posteriors import Point
 
@@ -68,36 +69,41 @@ class ContractiveAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "contraction": [Interval(Real, 0, None, closed="left")],
+        "contraction": [not_negative()],
         "estimator": [StrOptions(set(ESTIMATORS))],
-        "second_order": [Interval(Real, 0, None, closed="left")],
-        "noise_scale": [Interval(Real, 0, None, closed="neither")],
+        "second_order": [not_negative()],
+        "noise_scale": [positive()],
     }
+
+    contraction: float
+    estimator: str
+    second_order: float
+    noise_scale: float
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="random",
-        n_init=1,
-        contraction=0.1,
-        estimator="hutchinson",
-        second_order=0.0,
-        noise_scale=0.1,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "random",
+        n_init: int = 1,
+        contraction: float = 0.1,
+        estimator: str = "hutchinson",
+        second_order: float = 0.0,
+        noise_scale: float = 0.1,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):

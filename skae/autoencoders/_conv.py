@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.model.conv_network import DOWN, PADDINGS, UP, ConvNetwork
+from skae.base.rows import from_torch
+from skae.model.conv_network import ConvNetwork
+from skae.model.networks import ACTIVATIONS
 
 
 class ConvAE(BaseAutoencoder):
@@ -32,7 +34,7 @@ class ConvAE(BaseAutoencoder):
         (length,), (height, width) or (channels, height, width) of a row. "auto" takes it from X
         where X holds images; of rows it makes square images where the number of features is a
         square number, and signals of shape (n_features,) otherwise.
-    channels : tuple of int, default=(16, 32)
+    channels : int or tuple of int, default=(16, 32)
         Channels after each convolution of the encoder, each of which divides height and width by
         the stride; the decoder has them in reverse order.
     kernel_size : int or (int, int), default=3
@@ -48,7 +50,7 @@ class ConvAE(BaseAutoencoder):
         How the decoder enlarges it: transposed convolutions, which are the fastest; with
         ``down="max"``, unpooling to where the maxima stood; or each pixel repeated, followed by a
         convolution.
-    hidden_layer_sizes : tuple of int, default=(128,)
+    hidden_layer_sizes : int or tuple of int, default=(128,)
         Dense hidden units between the convolutions and the code, which see the whole image. ()
         makes the code linear in the last channels.
     {activation}
@@ -96,58 +98,63 @@ class ConvAE(BaseAutoencoder):
     image_shape_: tuple[int, ...]
 
     _parameter_constraints = {
-        "image_shape": ["array-like", StrOptions({"auto"})],
-        "channels": ["array-like"],
-        "kernel_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "stride": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "padding": [StrOptions(set(PADDINGS))],
-        "down": [StrOptions(set(DOWN))],
-        "up": [StrOptions(set(UP))],
-        "hidden_layer_sizes": ["array-like"],
+        **ConvNetwork._parameter_constraints,
+        "image_shape": [*ConvNetwork._parameter_constraints["image_shape"], StrOptions({"auto"})],
+        "activation": [StrOptions({*ACTIVATIONS, "auto"})],
     }
+
+    image_shape: Any
+    channels: Any
+    kernel_size: Any
+    stride: Any
+    padding: str
+    down: str
+    up: str
+    corruption: Any
+    penalties: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        image_shape="auto",
-        channels=(16, 32),
-        kernel_size=3,
-        stride=2,
-        padding="same",
-        down="stride",
-        up="transposed",
-        hidden_layer_sizes=(128,),
-        activation="auto",
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        corruption=None,
-        penalties="auto",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        image_shape: Any = "auto",
+        channels: Any = (16, 32),
+        kernel_size: Any = 3,
+        stride: Any = 2,
+        padding: str = "same",
+        down: str = "stride",
+        up: str = "transposed",
+        hidden_layer_sizes: Any = (128,),
+        activation: str = "auto",
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        corruption: Any = None,
+        penalties: Any = "auto",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):
         activation = "gelu" if self.activation == "auto" else self.activation
         return ConvNetwork(
             self.image_shape_,
-            tuple(self.channels),
+            self.channels,
             self.kernel_size,
             stride=self.stride,
             padding=self.padding,
             down=self.down,
             up=self.up,
             activation=activation,
-            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            hidden_layer_sizes=self.hidden_layer_sizes,
         )
 
     # Images ----------------------------------------------------------------------------------
@@ -156,6 +163,7 @@ class ConvAE(BaseAutoencoder):
         """Check X, images as rows."""
         if self._takes_tables():
             raise ValueError("likelihood='mixed' is for tables, and the columns of images are pixels: choose another.")
+        X = from_torch(X)
         shape = tuple(getattr(X, "shape", ()))[1:]
         if len(shape) not in (2, 3):
             checked = super()._validate(X, reset=reset)
@@ -181,7 +189,7 @@ class ConvAE(BaseAutoencoder):
         if isinstance(self.image_shape, str):
             side = math.isqrt(self.n_features_in_)
             return (side, side) if len(shape) == 1 and 1 < side == self.n_features_in_ / side else shape
-        given = tuple(int(size) for size in self.image_shape)
+        given = tuple(self.image_shape)
         if math.prod(given) != self.n_features_in_:
             raise ValueError(
                 f"image_shape={given} has {math.prod(given)} numbers, but X has {self.n_features_in_} features a row; "
@@ -191,7 +199,7 @@ class ConvAE(BaseAutoencoder):
             raise ValueError(f"image_shape={given}, but X has images of shape {shape}; use image_shape='auto'.")
         return given
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -206,7 +214,7 @@ class ConvAE(BaseAutoencoder):
         """
         return self._as_seen(super().inverse_transform(X))
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Encode and decode X; entries that are NaN come back filled.
 
         Parameters

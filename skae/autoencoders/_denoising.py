@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import model_step
+from skae.base.parameters import at_least, checked_arguments, positive
 from skae.model.corruptions import CORRUPTIONS, Corrupted, Corruption, GaussianNoise, as_corruption
 from skae.model.settings import own_settings
 from skae.model.walkback import Chain
@@ -94,38 +95,44 @@ class DenoisingAE(BaseAutoencoder):
     (1797, 64)
     """
 
-    trains_on_scores = True
+    _trains_on_scores = True
     _parameter_constraints = {
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable],
         "conditioning": [StrOptions({"noise_level", "mask"}), None],
-        "emphasis": [Interval(Real, 0, None, closed="neither")],
-        "walkback": [Interval(Integral, 0, None, closed="left")],
+        "emphasis": [positive()],
+        "walkback": [at_least(0)],
     }
+
+    corruption: Any
+    conditioning: str | None
+    emphasis: float
+    walkback: int
+    chain_rows_: np.ndarray
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        corruption="gaussian",
-        conditioning=None,
-        emphasis=1.0,
-        walkback=0,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        corruption: Any = "gaussian",
+        conditioning: str | None = None,
+        emphasis: float = 1.0,
+        walkback: int = 0,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _conditioning(self):
@@ -170,7 +177,8 @@ class DenoisingAE(BaseAutoencoder):
             rebuilt = self.model_.scaling.from_target(model_step(self.model_, rows).rebuilt)
             return torch.where(torch.isnan(rows), rebuilt, rows).cpu().numpy()
 
-    def score_function(self, X, *, scale=None):
+    @checked_arguments(scale=[positive(), None])
+    def score_function(self, X, *, scale=None) -> np.ndarray:
         """Estimate ∇ log p(x), the direction in which data get denser: (r(x) − x)/σ².
 
         Parameters
@@ -220,7 +228,8 @@ class DenoisingAE(BaseAutoencoder):
             step.corrupted = Corrupted(step.input, log_level=torch.full_like(step.input[:, :1], scale / unit).log())
         return step
 
-    def reconstruct(self, X, *, scale=None):
+    @checked_arguments(scale=[positive(), None])
+    def reconstruct(self, X, *, scale=None) -> Any:
         """Encode and decode X, uncorrupted; entries that are NaN come back filled.
 
         Parameters
@@ -250,7 +259,7 @@ class DenoisingAE(BaseAutoencoder):
         self._check_scale(scale)
         return self._rebuilt(X, lambda step: self._told(step, scale))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode codes.
 
         Parameters
@@ -276,8 +285,9 @@ class DenoisingAE(BaseAutoencoder):
             )
         return super().inverse_transform(X)
 
+    @checked_arguments(n_samples=[at_least(1)], n_steps=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None):
+    def sample(self, n_samples=1, *, n_steps=100, init=None, random_state=None) -> Any:
         """Draw rows by a Markov chain: corrupt, draw a row given the corrupted one, again and again [3]_.
 
         The draw of p(x | x̃) is the reconstruction and the residual of a kept training row whose
@@ -308,6 +318,8 @@ class DenoisingAE(BaseAutoencoder):
         generator = new_generator(device, check_random_state(random_state))
         if init is not None:
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
+            if len(init) != n_samples:
+                raise ValueError(f"init has {len(init)} rows for n_samples={n_samples}: each chain starts at one.")
         with torch.inference_mode():
             rows = torch.tensor(self.chain_rows_, device=device)
             chain = Chain(model, rows, generator)

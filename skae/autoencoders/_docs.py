@@ -13,10 +13,10 @@ n_components : int, float, "auto" or None, default="auto"
     Size of the code; a share of the variance that PCA needs, in (0, 1); the number of
     components with more than the mean variance; or, with None, as many as there are rows or
     features, whichever are fewer. It may be above the number of features.
-hidden_layer_sizes : tuple of int or "auto", default="auto"
-    Hidden units of the encoder, from the input on; the decoder has them in reverse order. ()
-    makes both linear, as PCA's are. "auto" takes two layers, the first about twice as wide as X, or
-    as the space that few rows of many columns span.
+hidden_layer_sizes : int, tuple of int or "auto", default="auto"
+    Hidden units of the encoder, from the input on; the decoder has them in reverse order. A number
+    is a single layer, and () makes both linear, as PCA's are. "auto" takes two layers, the first
+    about twice as wide as X, or as the space that few rows of many columns span.
 activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
     Activation of the hidden units; "auto" is "gelu".
 network : Network part or None, default=None
@@ -56,7 +56,8 @@ optimizer : {"adamw", "sgd", "lbfgs"} or Optimizer, default="adamw"
 early_stopping : bool or EarlyStopping, default=True
     Whether held-out rows decide when to stop.
 warm_start : bool, default=False
-    Whether `fit` goes on from the last fit.
+    Whether `fit` goes on from the last fit, whose `n_components_` it keeps: another integer
+    for `n_components` is an error, as other sizes of layers are.
 device : str, default="auto"
     "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where there is one and the
     network is large enough to be faster there.
@@ -65,7 +66,8 @@ random_state : int, RandomState instance or None, default=None
 verbose : bool or int, default=False
     Whether to print the loss of each epoch.
 model_ : Autoencoder
-    The trained torch module.
+    The trained torch module. Its `forward` maps a tensor of rows to their reconstruction, both in
+    the units of X.
 n_components_ : int
     Size of the code.
 n_iter_ : int

@@ -6,19 +6,19 @@ import contextlib
 import inspect
 import math
 from functools import partial
-from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
+from skae.base.estimators import CallbackSupportMixin, _fit_context, clone, with_callbacks
+from skae.base.parameters import LAYER_SIZES, CheckedParameters, SequenceOf, at_least, positive
+from skae.base.rows import from_torch, strings_explained
 from skae.model.conditional import with_classes
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
@@ -27,8 +27,9 @@ from skae.model.model import Model
 from skae.model.named_likelihoods import LIKELIHOODS, as_likelihood
 from skae.model.networks import ACTIVATIONS, DenseNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
+from skae.model.penalties import Penalty
 from skae.model.posteriors import Posterior
-from skae.model.priors import PRIORS, Prior
+from skae.model.priors import PRIOR
 from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
@@ -38,8 +39,15 @@ from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK_ELEMENTS = 2**20
-# What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
-NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object", "'NAType'")
+# What stands for a parameter in a class that does not have it.
+WITHOUT_PARAMETER = {
+    "init": "random",
+    "n_init": 1,
+    "warm_start": False,
+    "early_stopping": False,
+    "hidden_layer_sizes": "auto",
+    "activation": "auto",
+}
 
 
 @contextlib.contextmanager
@@ -70,7 +78,7 @@ def seeded(autoencoder, random_state: np.random.RandomState):
     return made.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in sorted(free)})
 
 
-class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
+class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
     """Base of the estimators that a `Trainer` fits: everything between the arrays and the model.
 
     A named estimator is an explicit signature, whose constructor is `self._set_parameters(locals())`,
@@ -80,20 +88,20 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "n_components": [
-            Interval(Integral, 1, None, closed="left"),
+            at_least(1),
             Interval(RealNotInt, 0, 1, closed="neither"),
             StrOptions({"auto"}),
             None,
         ],
-        "hidden_layer_sizes": ["array-like", StrOptions({"auto"})],
+        "hidden_layer_sizes": [*LAYER_SIZES, StrOptions({"auto"})],
         "activation": [StrOptions({*ACTIVATIONS, "auto"})],
         "network": [HasMethods(["encoder", "decoder"]), None],
         "likelihood": [StrOptions(set(LIKELIHOODS)), Likelihood],
         "init": [StrOptions({"pca", "random"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "n_init": [at_least(1)],
+        "max_iter": [at_least(1), StrOptions({"auto"})],
+        "batch_size": [at_least(1), StrOptions({"auto"})],
+        "learning_rate": [positive(), StrOptions({"auto"})],
         "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
         "early_stopping": ["boolean", EarlyStopping],
         "warm_start": ["boolean"],
@@ -101,25 +109,42 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "corruption": [StrOptions(set(CORRUPTIONS)), Corruption, callable, None],
-        "penalties": ["array-like", StrOptions({"auto"})],
-        "prior": [StrOptions(set(PRIORS)), Prior, callable],
+        "penalties": [SequenceOf(Penalty), StrOptions({"auto"})],
+        "prior": PRIOR,
     }
-    # What stands for a parameter that a class does not have.
-    init = "random"
-    n_init = 1
-    warm_start = False
-    early_stopping: bool | EarlyStopping = False
-    hidden_layer_sizes: tuple | str = "auto"
-    activation = "auto"
+    # The parameters and fitted attributes that most classes have; a constructor or a fit sets them.
+    n_components: Any
+    network: Any
+    hidden_layer_sizes: Any
+    activation: str
+    likelihood: Any
+    init: str
+    n_init: int
+    max_iter: Any
+    batch_size: Any
+    learning_rate: Any
+    optimizer: Any
+    early_stopping: bool | EarlyStopping
+    warm_start: bool
+    device: str
+    random_state: Any
+    verbose: bool | int
+    model_: Any
+    n_components_: int
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    validation_epochs_: list[int]
+    loss_terms_: dict[str, list[float]]
     # Whether a reconstruction differs from what is observed.
-    rebuilds_observed = True
+    _rebuilds_observed = True
     # Of the learning rate that the optimizer takes by itself.
-    rate_factor = 1.0
+    _learning_rate_factor = 1.0
     # Whether a fit to few rows of many columns may see their scores on the rows' axes: all parts that matter are then
     # asked whether rotated rows are the same to them.
-    trains_on_scores = False
+    _trains_on_scores = False
     # Least and most rows of a batch where the number is not given.
-    batch_bounds = (32, 256)
+    _batch_bounds = (32, 256)
 
     def __init_subclass__(cls, **kwargs):
         """Complete the docstring of a class, and the constraints of its parameters by the shared ones."""
@@ -138,15 +163,19 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
 
+    def _parameter(self, name: str) -> Any:
+        """The value of a shared parameter, or what stands for it in a class that does not have it."""
+        return getattr(self, name, WITHOUT_PARAMETER[name])
+
     # Hooks -----------------------------------------------------------------------------------
 
     @property
-    def starts_well(self) -> bool:
+    def _starts_well(self) -> bool:
         """Whether the start is worth keeping where too few rows can tell if training helps."""
-        return self.init == "pca"
+        return self._parameter("init") == "pca"
 
     @property
-    def scores_by_likelihood(self) -> bool:
+    def _scores_by_likelihood(self) -> bool:
         """Whether `score_samples` tells detectors more of a row than the error of its reconstruction."""
         return False
 
@@ -228,6 +257,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _validate(self, X, *, reset: bool):
         """Check X as scikit-learn does, and encode tables; memory maps stay on disk and are checked by chunk."""
+        X = from_torch(X)
         encoder = self._fit_table_encoder(X) if reset else vars(self).get("table_encoder_")
         if reset:
             self.__dict__.pop("table_encoder_", None)
@@ -237,7 +267,8 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 self.table_encoder_ = encoder
             return encoder.transform(X)
         on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
-        try:
+        mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
+        with strings_explained(f"{mixed}encode it by TableEncoder."):
             checked = validate_data(
                 self,
                 X,
@@ -246,11 +277,6 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 dtype=None if on_disk else (np.float64, np.float32),
                 ensure_all_finite=False if on_disk else "allow-nan",
             )
-        except (ValueError, TypeError) as error:
-            if any(words in str(error) for words in NOT_NUMBERS):
-                mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
-                raise ValueError(f"X holds strings ({error}): {mixed}encode it by TableEncoder.") from error
-            raise
         if not on_disk:
             return checked
         for chunk, _ in RawRows(X).chunks():
@@ -418,7 +444,7 @@ class UnsupervisedEstimator(TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @own_settings()
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the model to X.
 
         Parameters
@@ -445,7 +471,7 @@ class UnsupervisedEstimator(TrainedEstimator):
             If training diverges. An earlier fit stays as it was.
         """
         with all_or_nothing(self):
-            again = self.warm_start and hasattr(self, "model_")
+            again = self._parameter("warm_start") and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again, y=y)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
         return self
@@ -453,7 +479,7 @@ class UnsupervisedEstimator(TrainedEstimator):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @own_settings()
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Train for one pass over X and keep what was learnt before.
 
         The first call sets the scale, and starts at the PCA, of its rows: make it a representative
@@ -473,6 +499,8 @@ class UnsupervisedEstimator(TrainedEstimator):
         self : object
             The fitted estimator.
         """
+        # scikit-learn checks the parameters of the first call alone.
+        self._validate_params()
         with all_or_nothing(self):
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first, y=y)

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from skae.base.parameters import Part, layer_sizes
 from skae.model.corruptions import as_corruption
 from skae.model.likelihoods import Gaussian
 from skae.model.model import Model
@@ -56,15 +57,16 @@ class Fitting:
         The model from which training goes on, or None to begin anew.
     """
 
-    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None):
+    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None) -> None:
         self.estimator, self.raw, self.model = estimator, raw, model
+        self._check_same_components()
         # An autoencoder's target is its input: callbacks that score get it where there is no y.
         self.data = {"X": X, "y": X if y is None else y}
         self.likelihood = as_likelihood(estimator._likelihood_part())
         if hasattr(estimator, "table_encoder_"):
             self.likelihood = self.likelihood.for_groups(estimator.table_encoder_.groups_)
         self.corruption = as_corruption(estimator._corruption_part())
-        near_pca = estimator.init == "pca" and not estimator._posterior().variational
+        near_pca = estimator._parameter("init") == "pca" and not estimator._posterior().variational
         self.optimizer = as_optimizer(estimator._optimizer_part(), near_pca=near_pca)
         # Where rows are wide, their scores on axes of their own, which the model is trained on.
         self.space: RowSpace | None = None
@@ -74,8 +76,9 @@ class Fitting:
         if isinstance(earlier, ProjectedNetwork):
             part = estimator._network_part() or self._dense_network(earlier.basis.shape[1])
             self.network = ProjectedNetwork(part, earlier.basis)
-        if hasattr(self.network, "check"):
-            self.network.check()
+        if isinstance(self.network, Part):
+            # One that the estimator builds of its parameters is not among them.
+            self.network._validate_params()
         self.device = self._device()
         self.random_state = check_random_state(estimator.random_state)
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
@@ -84,6 +87,15 @@ class Fitting:
         self.n_given = raw.n_rows
         # PCA's variances, where the fit begins anew.
         self.explained: dict | None = None
+
+    def _check_same_components(self) -> None:
+        """Raise ValueError where training goes on from a model, and another size of code is asked for."""
+        asked = self.estimator._asked_components()
+        if self.model is not None and isinstance(asked, Integral) and asked != self.model.n_components:
+            raise ValueError(
+                f"n_components={asked}, but the last fit had {self.model.n_components} components, and training goes "
+                f"on from it: set n_components={self.model.n_components}, or fit with warm_start=False."
+            )
 
     # What "auto" means -----------------------------------------------------------------------
 
@@ -97,13 +109,12 @@ class Fitting:
         return resolve_device(device, 6.0 * self.batch_size * self.network.n_products(self.raw.n_features))
 
     def _dense_network(self, n_inputs: int) -> DenseNetwork:
-        sizes, activation = self.estimator.hidden_layer_sizes, self.estimator.activation
+        sizes, activation = (self.estimator._parameter(name) for name in ("hidden_layer_sizes", "activation"))
         if isinstance(sizes, str):
             wide = int(np.clip(2 ** np.ceil(np.log2(2 * n_inputs)), 64, 512))
             sizes = (wide, wide // 2)
-        sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
         activation = self.estimator._default_activation() if activation == "auto" else activation
-        return self.estimator._dense_network(sizes, activation)
+        return self.estimator._dense_network(layer_sizes(sizes), activation)
 
     @property
     def batch_size(self) -> int:
@@ -112,7 +123,7 @@ class Fitting:
         if self.optimizer.full_batch:
             return min(n, self.raw.chunk_rows)
         if self.estimator.batch_size == "auto":
-            return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), *self.estimator.batch_bounds)))
+            return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), *self.estimator._batch_bounds)))
         return min(n, self.estimator.batch_size)
 
     @property
@@ -135,7 +146,9 @@ class Fitting:
         rate = self.estimator.learning_rate
         if rate != "auto":
             return float(rate)
-        return self.estimator.rate_factor * self.optimizer.default_learning_rate(getattr(self.network, "width", None))
+        return self.estimator._learning_rate_factor * self.optimizer.default_learning_rate(
+            getattr(self.network, "width", None)
+        )
 
     def _n_components(self, axes: PrincipalAxes | None) -> int:
         asked, p = self.estimator._asked_components(), self.n_features
@@ -164,7 +177,7 @@ class Fitting:
 
     def _start(self, raw: RawRows, columns: Columns, n_components: int, axes: PrincipalAxes | None) -> Model:
         model = self._assemble(columns, n_components)
-        if self.estimator.init == "pca":
+        if self.estimator._parameter("init") == "pca":
             self.estimator._start_at_pca(model, axes)
         self.estimator._start_model(model, raw, self)
         if self.space is not None:
@@ -190,7 +203,7 @@ class Fitting:
 
     def _axes(self, raw: RawRows, columns: Columns, n_components: int | None) -> PrincipalAxes | None:
         asked = n_components or self.estimator._asked_components()
-        if self.estimator.init == "random" and isinstance(asked, Integral):
+        if self.estimator._parameter("init") == "random" and isinstance(asked, Integral):
             return None
         asked = min(self.n_given, raw.n_features) if asked is None else asked
         n_axes = self.estimator._posterior().n_decoded(int(asked)) if isinstance(asked, Integral) else MAX_AXES
@@ -217,7 +230,7 @@ class Fitting:
         return made.to(self.device)
 
     def _check_components(self, n_components: int) -> None:
-        dense = isinstance(self.network, DenseNetwork) and len(self.network.hidden_layer_sizes) == 0
+        dense = isinstance(self.network, DenseNetwork) and not layer_sizes(self.network.hidden_layer_sizes)
         posterior = self.estimator._posterior()
         if dense and posterior.is_linear and n_components > self.n_features and not self._is_regularised():
             raise ValueError(
@@ -230,7 +243,7 @@ class Fitting:
         """Whether noise or a penalty makes more of a linear code than a copy of the row."""
         penalties: list = getattr(self.estimator, "_penalty_parts", list)()
         # Hidden layers, which `dropout` is of, there are none, and the linear path of a start at PCA is without.
-        noise = self.network.input_dropout > 0 and self.estimator.init == "random"
+        noise = self.network.input_dropout > 0 and self.estimator._parameter("init") == "random"
         return noise or self.corruption is not None or any(not isinstance(penalty, Anchor) for penalty in penalties)
 
     def _check_rows(self, columns: Columns) -> None:
@@ -274,7 +287,7 @@ class Fitting:
             self.raw = self.raw.merged()
         self._enter_row_space()
         again = self.model is not None
-        together, n_init = self._trains_together(), 1 if again else self.estimator.n_init
+        together, n_init = self._trains_together(), 1 if again else self.estimator._parameter("n_init")
         context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
         context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         plan = self._plan()
@@ -309,7 +322,7 @@ class Fitting:
     def _enter_row_space(self) -> None:
         """Go over to the scores of wide rows, where the model is the same for them."""
         estimator, raw = self.estimator, self.raw
-        fits = estimator.trains_on_scores and estimator.init == "pca" and self.model is None
+        fits = estimator._trains_on_scores and estimator._parameter("init") == "pca" and self.model is None
         if not (fits and is_wide(raw.n_rows, raw.n_features)):
             return
         parts = estimator._posterior(), self.likelihood, self.corruption, estimator._penalty_parts()
@@ -318,7 +331,7 @@ class Fitting:
             return
         self.space, self.wide_rows = RowSpace(rows, column_moments(raw, self.likelihood)), raw
         self.raw = RawRows(self.space.scores.numpy(), raw.weight)
-        self.network = self._dense_network(self.raw.n_features) if estimator.network is None else self.network
+        self.network = self._dense_network(self.raw.n_features) if estimator._network_part() is None else self.network
 
     def _of_rows(self, model: Model) -> Model:
         """The model of rows, where it was trained on their scores."""
@@ -416,7 +429,7 @@ class Fitting:
 
     def _is_at_optimum(self, model: Model) -> bool:
         """Whether PCA, where the model starts, is already the minimum."""
-        if self.estimator.init != "pca":
+        if self.estimator._parameter("init") != "pca":
             return False
         # As many components as the rows have directions leave nothing over.
         rebuilt = self.space is not None and model.n_components >= self.raw.n_features
@@ -433,11 +446,12 @@ class Fitting:
 
         Folds train from the start, so they cannot tell how long to go on `again` from an earlier fit.
         """
-        stopping = EarlyStopping() if self.estimator.early_stopping is True else self.estimator.early_stopping
+        stopping = self.estimator._parameter("early_stopping")
+        stopping = EarlyStopping() if stopping is True else stopping
         raw, n = self.raw, self.raw.n_rows
         if not stopping or plan.n_epochs == 0 or n == 1:
             return self._rows(raw, model), None
-        if n < TOO_FEW_ROWS and self.estimator.starts_well:
+        if n < TOO_FEW_ROWS and self.estimator._starts_well:
             plan.n_epochs = 0
             return self._rows(raw, model), None
         folds = stopping.n_folds
@@ -504,7 +518,7 @@ class Fitting:
 
     def _explained(self, model: Model) -> dict:
         """The variances of PCA's components, as many as the code has numbers, where the model starts there."""
-        if self.estimator.init != "pca" or self.axes is None:
+        if self.estimator._parameter("init") != "pca" or self.axes is None:
             return {}
         variances = self.axes.variances[: model.posterior.n_decoded(model.n_components)].numpy()
         # As many rows as the weights stand for: one of weight two is two.

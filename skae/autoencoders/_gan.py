@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import UnsupervisedEstimator
+from skae.base.parameters import at_least, checked_arguments, not_negative
 from skae.model.adversarial import CRITIC_PACE, LOSSES, AdversarialLoss, GenerativeAdversary
 from skae.model.priors import fixed_prior
 from skae.training.optimizers import AdamW
@@ -28,7 +31,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     n_components : int or "auto", default="auto"
         Size of the draws z from which rows are made; "auto" takes the number of principal components
         with more than the mean variance.
-    hidden_layer_sizes : tuple of int or "auto", default="auto"
+    hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Hidden units of the critic, from the row on; the generator has them in reverse order. "auto"
         takes two layers, the first about twice as wide as X.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
@@ -70,7 +73,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     Attributes
     ----------
     model_ : GenerativeAdversary
-        The trained torch module.
+        The trained torch module. Its `forward` maps a tensor of codes to rows in the units of X.
     n_components_ : int
         Size of the draws.
     n_iter_ : int
@@ -116,43 +119,51 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_components": [at_least(1), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
-        "critic_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "critic_steps": [at_least(1), StrOptions({"auto"})],
         "label_smoothing": [Interval(Real, 0, 0.5, closed="left")],
-        "instance_noise": [Interval(Real, 0, None, closed="left")],
+        "instance_noise": [not_negative()],
         "conditional": ["boolean"],
-        "gradient_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "gradient_penalty": [not_negative(), StrOptions({"auto"})],
     }
 
-    rate_factor = 1 / CRITIC_PACE
+    _learning_rate_factor = 1 / CRITIC_PACE
 
-    scores_by_likelihood = True
+    _scores_by_likelihood = True
+
+    loss: str
+    prior: Any
+    critic_steps: Any
+    gradient_penalty: float | str
+    label_smoothing: float
+    instance_noise: float
+    conditional: bool
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | str = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        loss="wasserstein",
-        prior="normal",
-        critic_steps="auto",
-        gradient_penalty="auto",
-        label_smoothing=0.0,
-        instance_noise=0.0,
-        conditional=False,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        loss: str = "wasserstein",
+        prior: Any = "normal",
+        critic_steps: int | str = "auto",
+        gradient_penalty: float | str = "auto",
+        label_smoothing: float = 0.0,
+        instance_noise: float = 0.0,
+        conditional: bool = False,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _optimizer_part(self):
@@ -174,7 +185,8 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
             n_classes=len(self.classes_) if self.conditional else 0,
         )
 
-    def sample(self, n_samples=1, *, y=None, random_state=None):
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
+    def sample(self, n_samples=1, *, y=None, random_state=None) -> Any:
         """Draw rows.
 
         Parameters
@@ -200,7 +212,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
 
         return self._drawn(draw, random_state)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """The critic's output for each row; higher is more like the training rows than like the generator's.
 
         Parameters

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
+from skae.base.parameters import at_least, checked_arguments, not_negative, share
+from skae.base.rows import from_torch
 from skae.model.bits import Bits, EncoderNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 
@@ -92,35 +94,39 @@ class SemanticHashing(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
-        "noise": [Interval(Real, 0, None, closed="left"), StrOptions({"bernoulli"})],
+        "n_components": [at_least(1)],
+        "beta": [not_negative()],
+        "kl_warm_up": [share()],
+        "noise": [not_negative(), StrOptions({"bernoulli"})],
     }
+
+    beta: float
+    kl_warm_up: float
+    noise: float | str
 
     def __init__(
         self,
-        n_components=64,
+        n_components: int = 64,
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        beta=1.0,
-        kl_warm_up=0.0,
-        noise="bernoulli",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        beta: float = 1.0,
+        kl_warm_up: float = 0.0,
+        noise: float | str = "bernoulli",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _dense_network(self, hidden_layer_sizes, activation):
@@ -140,7 +146,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Fitting ---------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the autoencoder to X, and index X for `kneighbors`.
 
         Parameters
@@ -169,7 +175,7 @@ class SemanticHashing(BaseAutoencoder):
             super().fit(X, y, sample_weight)
             return self.index(X)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Train for one pass over X and keep what was learnt before; nothing is indexed.
 
         The codes of rows change, so `codes_` is dropped: call `index` after the last call.
@@ -205,7 +211,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Codes -----------------------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Bits of X.
 
         Parameters
@@ -220,7 +226,7 @@ class SemanticHashing(BaseAutoencoder):
         """
         return self._map_rows(X, lambda model, step: step.code > 0, self._code_width).astype(np.uint8)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode bits.
 
         Parameters
@@ -235,7 +241,7 @@ class SemanticHashing(BaseAutoencoder):
             with likelihood="mixed" a table like that of fit.
         """
         check_is_fitted(self)
-        bits = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        bits = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError("X must hold bits, zeros and ones, as transform makes them, but it has other values.")
         return super().inverse_transform(X)
@@ -243,7 +249,7 @@ class SemanticHashing(BaseAutoencoder):
     def _latent(self, model, codes):
         return super()._latent(model, 2 * codes - 1)
 
-    def pack(self, X):
+    def pack(self, X) -> np.ndarray:
         """Bits of X, packed.
 
         Parameters
@@ -260,7 +266,7 @@ class SemanticHashing(BaseAutoencoder):
 
     # Retrieval -------------------------------------------------------------------------------
 
-    def index(self, X):
+    def index(self, X) -> Self:
         """Let `kneighbors` search these rows in place of those that it searched before.
 
         Parameters
@@ -276,7 +282,8 @@ class SemanticHashing(BaseAutoencoder):
         self.codes_ = self.pack(X)
         return self
 
-    def kneighbors(self, X=None, n_neighbors=5, return_distance=True, *, engine="auto"):
+    @checked_arguments(n_neighbors=[at_least(1)], return_distance=["boolean"], engine=[StrOptions(set(ENGINES))])
+    def kneighbors(self, X=None, n_neighbors=5, return_distance=True, *, engine="auto") -> Any:
         """The indexed rows whose bits differ least from those of each row of X.
 
         The search is exact, compares all codes and runs on all cores. Beside the result it needs
@@ -308,7 +315,7 @@ class SemanticHashing(BaseAutoencoder):
         check_is_fitted(self)
         if not hasattr(self, "codes_"):
             raise NotFittedError("No rows are indexed, because partial_fit indexes none: call index(X) first.")
-        self._check_neighbors(n_neighbors, len(self.codes_) - (X is None), engine)
+        self._check_neighbors(n_neighbors, len(self.codes_) - (X is None))
         if X is not None:
             distances, indices = nearest(self.pack(X), self.codes_, n_neighbors, engine)
         else:
@@ -317,16 +324,12 @@ class SemanticHashing(BaseAutoencoder):
         return (distances, indices) if return_distance else indices
 
     @staticmethod
-    def _check_neighbors(n_neighbors: int, n_others: int, engine: str) -> None:
-        if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, Integral) or n_neighbors < 1:
-            raise ValueError(f"n_neighbors={n_neighbors!r} must be an int of at least 1.")
+    def _check_neighbors(n_neighbors: int, n_others: int) -> None:
         if n_neighbors > n_others:
             raise ValueError(
                 f"n_neighbors={n_neighbors} is above the number of other indexed rows, {n_others}: lower it, or index "
                 "more rows."
             )
-        if engine not in ENGINES:
-            raise ValueError(f"engine={engine!r} is unknown; use one of {ENGINES}.")
 
     def __sklearn_tags__(self):
         """Bits are uint8, whatever the dtype of X."""

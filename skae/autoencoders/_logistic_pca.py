@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sklearn.utils._param_validation import StrOptions
+from typing import Any
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.likelihoods import Bernoulli
@@ -62,25 +62,27 @@ class LogisticPCA(BaseAutoencoder):
     True
     """
 
-    _parameter_constraints = {"bounds": [StrOptions({"auto"}), "array-like"]}
+    _parameter_constraints = {"bounds": Bernoulli._parameter_constraints["bounds"]}
+
+    bounds: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        bounds="auto",
-        init="pca",
-        n_init=1,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate=0.01,
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        bounds: Any = "auto",
+        init: str = "pca",
+        n_init: int = 1,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = 0.01,
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):

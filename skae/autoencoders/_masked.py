@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, range_of, share
 from skae.model.conditional_gaussian import Normal, estimate_normal, n_factors_of
 from skae.model.corruptions import Masking
 from skae.model.factor_analysis import Factors
@@ -48,7 +49,7 @@ class MaskedAE(BaseAutoencoder):
     ----------
     n_components : int, default=64
         Size of the code: of the bottleneck of what the network adds to the guess.
-    hidden_layer_sizes : tuple of int, default=(256,)
+    hidden_layer_sizes : int or tuple of int, default=(256,)
         Hidden units of the encoder; the decoder has them in reverse order.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "auto"}, default="auto"
         Activation of the hidden units; "auto" is "silu".
@@ -102,37 +103,39 @@ class MaskedAE(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "share": [Interval(Real, 0, 1, closed="right"), tuple, list],
+        "n_components": [at_least(1)],
+        "share": [share("right"), range_of(share())],
         "optimizer": [StrOptions({*OPTIMIZERS, "auto"}), Optimizer],
     }
-    batch_bounds = (128, 512)
-    starts_well = True
-    scores_by_likelihood, rebuilds_observed = True, False
+    _batch_bounds = (128, 512)
+    _starts_well = True
+    _scores_by_likelihood, _rebuilds_observed = True, False
+
+    share: Any
 
     def __init__(
         self,
-        n_components=64,
+        n_components: int = 64,
         *,
-        hidden_layer_sizes=(256,),
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        n_init=1,
-        share=(0.0, 0.6),
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="auto",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = (256,),
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        n_init: int = 1,
+        share: Any = (0.0, 0.6),
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "auto",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
-    sees_gaps = True
+    _sees_gaps = True
 
     def _default_activation(self):
         return "silu"
@@ -142,10 +145,10 @@ class MaskedAE(BaseAutoencoder):
 
     def _corruption_part(self):
         bounds = tuple(self.share) if isinstance(self.share, tuple | list) else (self.share, self.share)
-        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= 1 or bounds[1] == 0:
+        if bounds[1] == 0:
             raise ValueError(
-                f"MaskedAE(share={self.share!r}): use a number in (0, 1], or a pair (low, high) with 0 <= low <= high "
-                "<= 1, of which high is not 0, as something must be hidden to be learnt."
+                f"MaskedAE(share={self.share!r}): something must be masked to be learnt; use a pair (low, high) with "
+                "0 < high."
             )
         return Masking(bounds, fill="mean")
 
@@ -194,7 +197,7 @@ class MaskedAE(BaseAutoencoder):
             raise AttributeError("covariance_ is known after fit.")
         return self._normal().covariance.numpy()
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each entry given others of its row, summed; higher is more normal.
 
         The entries are hidden in turn, an eighth at a time: a pseudo-likelihood.
@@ -211,7 +214,7 @@ class MaskedAE(BaseAutoencoder):
         """
         return self._scores(X, _pseudo_log_likelihood)
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Any:
         """Fill in what is missing; entries that are there come back as they are.
 
         Parameters
@@ -227,7 +230,7 @@ class MaskedAE(BaseAutoencoder):
         return super().reconstruct(X)
 
     @available_if(_codes_are_rows)
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Not available: a code holds what the network adds to the guess, not the row.
 
         Parameters

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
+from skae.base.parameters import at_least, checked_arguments, not_negative
 from skae.model.predictive_sparse import PredictiveSparse, SparseCodingNetwork
 from skae.training.optimizers import SGD, AdamW
 
@@ -94,32 +95,37 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "sparsity": [Interval(Real, 0, None, closed="left")],
-        "prediction_weight": [Interval(Real, 0, None, closed="left")],
-        "n_layers": [Interval(Integral, 0, None, closed="left")],
-        "n_solver_steps": [Interval(Integral, 1, None, closed="left")],
+        "sparsity": [not_negative()],
+        "prediction_weight": [not_negative()],
+        "n_layers": [at_least(0)],
+        "n_solver_steps": [at_least(1)],
         "optimizer": [StrOptions({"adamw", "sgd"}), AdamW, SGD],
     }
 
+    sparsity: float
+    prediction_weight: float
+    n_layers: int
+    n_solver_steps: int
+
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        sparsity=0.1,
-        prediction_weight=1.0,
-        n_layers=3,
-        n_solver_steps=10,
-        n_init=1,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        sparsity: float = 0.1,
+        prediction_weight: float = 1.0,
+        n_layers: int = 3,
+        n_solver_steps: int = 10,
+        n_init: int = 1,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _asked_components(self):
@@ -142,7 +148,7 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
             "alpha_": model.posterior.penalty(model) * model.code_unit,
         }
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Predict the sparse codes of X.
 
         Parameters
@@ -161,7 +167,8 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         """What lets a chunk have `ROWS_AT_ONCE` rows."""
         return max(1, CHUNK_ELEMENTS // (ROWS_AT_ONCE * getattr(self, "n_features_in_", 1)))
 
-    def sparse_encode(self, X, *, max_iter=1000, tol=1e-5):
+    @checked_arguments(max_iter=[at_least(1)], tol=[not_negative()])
+    def sparse_encode(self, X, *, max_iter=1000, tol=1e-5) -> Any:
         """Codes that minimise the lasso, found by FISTA from the encoder's on.
 
         Parameters
@@ -183,8 +190,6 @@ class PredictiveSparseDecomposition(BaseAutoencoder):
         ValueError
             If `max_iter` is below one or `tol` below zero.
         """
-        if max_iter < 1 or tol < 0:
-            raise ValueError(f"max_iter={max_iter!r} must be at least 1, and tol={tol!r} at least 0.")
 
         def solve(model, step):
             return model.posterior.solve(step, max_iter, step.code, tol) * model.code_unit

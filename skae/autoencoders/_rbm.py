@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch.nn.functional import logsigmoid, softplus
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, checked_arguments
 from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits
 from skae.model.likelihoods import Bernoulli, Gaussian
 from skae.training.optimizers import AdamW
@@ -96,38 +97,44 @@ class RBM(BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [at_least(1)],
         "visible": [StrOptions({"binary", "gaussian"})],
         "hidden": [StrOptions({"binary", "gaussian"})],
-        "bounds": [StrOptions({"auto"}), "array-like"],
-        "n_gibbs": [Interval(Integral, 1, None, closed="left")],
+        "bounds": Bernoulli._parameter_constraints["bounds"],
+        "n_gibbs": [at_least(1)],
         "persistent": ["boolean"],
     }
 
+    visible: str
+    hidden: str
+    bounds: Any
+    n_gibbs: int
+    persistent: bool
+
     def __init__(
         self,
-        n_components=256,
+        n_components: int = 256,
         *,
-        visible="binary",
-        hidden="binary",
-        bounds="auto",
-        n_gibbs=1,
-        persistent=False,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        visible: str = "binary",
+        hidden: str = "binary",
+        bounds: Any = "auto",
+        n_gibbs: int = 1,
+        persistent: bool = False,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
-    rate_factor = 3.0
+    _learning_rate_factor = 3.0
 
     @property
-    def scores_by_likelihood(self) -> bool:
+    def _scores_by_likelihood(self) -> bool:
         """Whether the free energy says more than the reconstruction: of numbers brought between bounds it does not."""
         return self.visible == "gaussian" or not isinstance(self.bounds, str)
 
@@ -148,7 +155,7 @@ class RBM(BaseAutoencoder):
             )
         return AdamW(weight_decay=WEIGHT_DECAY) if self.optimizer == "adamw" else self.optimizer
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Minus the free energy of each row, log Σₕ exp(−E(v, h)); higher is more normal.
 
         Parameters
@@ -163,7 +170,7 @@ class RBM(BaseAutoencoder):
         """
         return self._scores(X, lambda model, step: -model.posterior.energy_of_rows(step))
 
-    def pseudo_log_likelihood(self, X):
+    def pseudo_log_likelihood(self, X) -> np.ndarray:
         """Logarithm of the pseudo-likelihood of each row, Σᵢ log p(vᵢ | all other vⱼ).
 
         Unlike `score_samples`, it can be compared between models.
@@ -211,7 +218,7 @@ class RBM(BaseAutoencoder):
         # As many rows at a time as their hidden units allow.
         return self._scores(X, of, -(-self.n_components_ // self.n_features_in_))
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Mean pseudo-log-likelihood; of Gaussian visible units, mean log-likelihood given the codes.
 
         Parameters
@@ -231,7 +238,10 @@ class RBM(BaseAutoencoder):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         return float(np.average(scores, weights=weight))
 
-    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True):
+    @checked_arguments(
+        n_samples=[at_least(1)], n_gibbs=[at_least(1)], random_state=["random_state"], return_mean=["boolean"]
+    )
+    def sample(self, n_samples=1, *, n_gibbs=1000, X=None, random_state=None, return_mean=True) -> Any:
         """Draw rows by Gibbs sampling.
 
         Parameters

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, not_negative, positive, share
 from skae.model.posteriors import Point
 from skae.model.sparsity import NORMS, TARGETED, ActivationPenalty
 from skae.model.top_k import TopK
@@ -97,45 +98,55 @@ class SparseAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "penalty": [StrOptions({*TOP_K, *NORMS, *TARGETED}), ActivationPenalty],
-        "weight": [Interval(Real, 0, None, closed="left")],
-        "target_activation": [Interval(Real, 0, 1, closed="neither")],
-        "k": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "weight": [not_negative()],
+        "target_activation": [share("neither")],
+        "k": [at_least(1), StrOptions({"auto"})],
         "magnitude": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="neither")],
-        "annealing": [Interval(Real, 0, 1, closed="both")],
-        "revive": [Interval(Integral, 1, None, closed="left"), None],
-        "layers": [StrOptions({"code", "all"}), "array-like"],
+        "alpha": [positive()],
+        "annealing": [share()],
+        "revive": [at_least(1), None],
+        "layers": ActivationPenalty._parameter_constraints["layers"],
     }
+
+    penalty: Any
+    weight: float
+    target_activation: float
+    k: int | str
+    magnitude: bool
+    alpha: float
+    annealing: float
+    revive: int | None
+    layers: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="random",
-        n_init=1,
-        penalty="top_k",
-        weight=0.01,
-        target_activation=0.05,
-        k="auto",
-        magnitude=False,
-        alpha=1.0,
-        annealing=0.0,
-        revive=None,
-        layers="code",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "random",
+        n_init: int = 1,
+        penalty: Any = "top_k",
+        weight: float = 0.01,
+        target_activation: float = 0.05,
+        k: int | str = "auto",
+        magnitude: bool = False,
+        alpha: float = 1.0,
+        annealing: float = 0.0,
+        revive: int | None = None,
+        layers: Any = "code",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _part(self):

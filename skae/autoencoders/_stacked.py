@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._rbm import RBM
+from skae.base.estimators import clone
+from skae.base.parameters import at_least
 from skae.model.boltzmann import Visible
 from skae.model.contraction import Contraction
 from skae.model.likelihoods import Bernoulli, Gaussian, StudentT
@@ -33,6 +34,9 @@ class Layer(BaseAutoencoder):
     `StackedAE`.
     """
 
+    code_activation: str
+    output_activation: str
+
     def __init__(
         self,
         n_components,
@@ -49,7 +53,7 @@ class Layer(BaseAutoencoder):
         device,
         random_state,
         verbose,
-    ):
+    ) -> None:
         self._set_parameters(locals())
 
     def _network_part(self):
@@ -74,7 +78,7 @@ class LayerNetwork(DenseNetwork):
         One of `ACTIVATIONS`.
     """
 
-    def __init__(self, n_components, output_activation):
+    def __init__(self, n_components, output_activation) -> None:
         super().__init__(())
         self.n_components = n_components
         self.output_activation = output_activation
@@ -101,7 +105,7 @@ class RebuiltUnits(nn.Module):
         s, one of `ACTIVATIONS`.
     """
 
-    def __init__(self, dense: Dense, activation: str):
+    def __init__(self, dense: Dense, activation: str) -> None:
         super().__init__()
         self.dense, self.activation = dense, activation
         self.register_buffer("location", torch.zeros(dense.sizes[-1]))
@@ -193,34 +197,40 @@ class StackedAE(BaseAutoencoder):
     _parameter_constraints = {
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "layer": [StrOptions(set(KINDS))],
-        "pretraining_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
-        "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "pretraining_iter": [at_least(0), StrOptions({"auto"})],
+        "max_iter": [at_least(0), StrOptions({"auto"})],
     }
+
+    code_activation: str
+    layer: str
+    corruption: Any
+    pretraining_iter: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        code_activation="identity",
-        layer="denoising",
-        corruption="masking",
-        likelihood="gaussian",
-        pretraining_iter="auto",
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        code_activation: str = "identity",
+        layer: str = "denoising",
+        corruption: Any = "masking",
+        likelihood: Any = "gaussian",
+        pretraining_iter: int | str = "auto",
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
-    network = None
+    def _network_part(self):
+        return None
 
     def _default_activation(self):
         return "logistic" if self.layer == "rbm" else "gelu"
@@ -241,6 +251,7 @@ class StackedAE(BaseAutoencoder):
         if n_epochs == 0:
             return
         sizes = model.encoder.sizes[1:]
+        self._check_sizes(model.n_features, sizes, fitting)
         # Of some rows of a memory map, X is the whole map.
         rows = raw.X if type(raw) is RawRows else raw.take(slice(None)).numpy()
         for index, size in enumerate(sizes):
@@ -255,6 +266,20 @@ class StackedAE(BaseAutoencoder):
             take_layer(model, index, layer.model_)
             if not last:
                 rows = layer.transform(rows).astype(np.float32, copy=False)
+
+    def _check_sizes(self, n_features: int, sizes, fitting) -> None:
+        """Raise ValueError for a linear layer of more units than inputs, of which nothing keeps it from a copy."""
+        if self.layer not in ("autoencoder", "denoising") or self.layer == "denoising" and self.corruption is not None:
+            return
+        for index, (n_inputs, size) in enumerate(zip((n_features, *sizes[:-1]), sizes, strict=True)):
+            last = index == len(sizes) - 1
+            if size > n_inputs and (self.code_activation if last else fitting.network.activation) == "identity":
+                named = f"n_components={size}" if last else f"hidden_layer_sizes has {size} units, which"
+                below = f"the {n_inputs} units of the layer below" if index else f"n_features={n_inputs}"
+                raise ValueError(
+                    f"{named} is above {below}: without noise or a penalty a linear layer has at most one unit for "
+                    f"each input. Lower it, or use another activation, a corruption, or layer='contractive'."
+                )
 
     def _check_units(self, fitting) -> None:
         """Raise ValueError for what restricted Boltzmann machines cannot be."""
@@ -315,7 +340,7 @@ class StackedAE(BaseAutoencoder):
 
     # Fine-tuning -----------------------------------------------------------------------------
 
-    def fine_tune(self, X, y, sample_weight=None, **parameters):
+    def fine_tune(self, X, y, sample_weight=None, **parameters) -> Any:
         """Tune a copy of the encoder, with a softmax layer on top, to tell the classes of rows.
 
         Parameters

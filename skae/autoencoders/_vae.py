@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._conditional import ConditionalMixin
 from skae.autoencoders._estimator import CHUNK_ELEMENTS
+from skae.base.parameters import SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.model.bits import EncoderNetwork
 from skae.model.completion import expected_rows, resampled_rows
 from skae.model.conditional import with_classes
 from skae.model.marginal import log_density
 from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_missingness
+from skae.model.penalties import Penalty
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.settings import own_settings
 from skae.training.batches import RawRows
@@ -126,45 +128,54 @@ class VAE(ConditionalMixin, BaseAutoencoder):
     """
 
     _parameter_constraints = {
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
-        "free_bits": [Interval(Real, 0, None, closed="left")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "beta": [not_negative()],
+        "kl_warm_up": [share()],
+        "free_bits": [not_negative()],
+        "n_importance_samples": [at_least(1)],
         "conditional": ["boolean"],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
-        "penalties": ["array-like"],
+        "penalties": [SequenceOf(Penalty)],
     }
 
-    scores_by_likelihood = True
+    _scores_by_likelihood = True
+
+    beta: float
+    kl_warm_up: float
+    free_bits: float
+    n_importance_samples: int
+    prior: Any
+    conditional: bool
+    missingness: Any
+    penalties: Any
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        beta=1.0,
-        kl_warm_up=0.0,
-        free_bits=0.0,
-        n_importance_samples=1,
-        prior="normal",
-        conditional=False,
-        missingness=None,
-        penalties=(),
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        beta: float = 1.0,
+        kl_warm_up: float = 0.0,
+        free_bits: float = 0.0,
+        n_importance_samples: int = 1,
+        prior: Any = "normal",
+        conditional: bool = False,
+        missingness: Any = None,
+        penalties: Any = (),
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):
@@ -199,7 +210,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             gaps = sum(torch.isnan(rows).sum(0) for rows, _ in raw.chunks())
             model.code_module.missingness.has_gaps.copy_(gaps > 0)
 
-    def posterior(self, X):
+    def posterior(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x).
 
         Parameters
@@ -219,8 +230,9 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         made = self._map_rows(X, both, lambda: 2 * self.n_components_)
         return made[:, : self.n_components_], made[:, self.n_components_ :]
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def score_samples(self, X, *, n_samples=64, random_state=0):
+    def score_samples(self, X, *, n_samples=64, random_state=0) -> np.ndarray:
         """Importance-weighted bound of the log-density of each row; higher is more normal.
 
         log 1/K Σ p(x, zₖ)/q(zₖ | x) rises with K towards log p(x), equation 8 of [2]_. All rows
@@ -283,8 +295,9 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             made.append(log_density(some, noise, drawn, _draws_at_once(some)))
         return torch.cat(made) if made else noise.new_zeros(0)
 
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def complete(self, X, *, n_samples=1000, random_state=None):
+    def complete(self, X, *, n_samples=1000, random_state=None) -> Any:
         r"""Fill the gaps of X by their expectation given the observed entries.
 
         E[x_m | x_o] by self-normalised importance sampling, equations 11 and 12 of [6]_: with draws
@@ -314,14 +327,14 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             are as they were. With likelihood="mixed" a table like that of fit, in which a missing
             category is the most likely one.
         """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         rows, generator = self._dense_copy(X), self._generator(random_state)
         for index, step in self._steps_of_gaps(rows, n_samples):
             self._fill(rows, index, expected_rows(step, n_samples, generator))
         return self._completed_table(rows, X)
 
+    @checked_arguments(n_completions=[at_least(1)], n_samples=[at_least(1)], random_state=["random_state"])
     @own_settings()
-    def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None):
+    def sample_completions(self, X, n_completions=1, *, n_samples=1000, random_state=None) -> Any:
         """Fill the gaps of X by draws given the observed entries, for multiple imputation.
 
         Sampling-importance-resampling, section 3.2 of [6]_: of `n_samples` draws of the code, one is
@@ -345,8 +358,6 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             Copies of X in its units and its dtype, whose observed entries are as they were. With
             likelihood="mixed" a list of tables like that of fit.
         """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_completions, "n_completions", Integral, min_val=1)
         rows, generator = self._dense_copy(X), self._generator(random_state)
         made = np.repeat(rows[None], n_completions, axis=0)
         for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
@@ -384,7 +395,8 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         rows, before = self.model_.scaling.from_target(rows.cpu().double()).numpy(), tables[..., index, :]
         tables[..., index, :] = np.where(np.isnan(before), rows, before)
 
-    def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False):
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"], return_mean=["boolean"])
+    def sample(self, n_samples=1, *, y=None, random_state=None, return_mean=False) -> Any:
         """Draw rows from the model.
 
         Parameters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.base.parameters import at_least, checked_arguments, not_negative
+from skae.base.rows import from_torch
 from skae.model.quantised import Quantised
 
 
@@ -96,35 +99,41 @@ class VQVAE(BaseAutoencoder):
 
     _parameter_constraints = {
         "n_codes": [Interval(Integral, 2, 2**16, closed="both")],
-        "code_width": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "code_width": [at_least(1), StrOptions({"auto"})],
         "shared_codebook": ["boolean"],
-        "commitment": [Interval(Real, 0, None, closed="left")],
+        "commitment": [not_negative()],
     }
+
+    n_codes: int
+    code_width: int | str
+    shared_codebook: bool
+    commitment: float
+    code_usage_: np.ndarray
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | float | str | None = "auto",
         *,
-        n_codes=256,
-        code_width="auto",
-        shared_codebook=False,
-        commitment=1.0,
-        hidden_layer_sizes="auto",
-        activation="auto",
-        network=None,
-        likelihood="gaussian",
-        init="pca",
-        n_init=1,
-        max_iter="auto",
-        batch_size="auto",
-        learning_rate="auto",
-        optimizer="adamw",
-        early_stopping=True,
-        warm_start=False,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
+        n_codes: int = 256,
+        code_width: int | str = "auto",
+        shared_codebook: bool = False,
+        commitment: float = 1.0,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        network: Any = None,
+        likelihood: Any = "gaussian",
+        init: str = "pca",
+        n_init: int = 1,
+        max_iter: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        optimizer: Any = "adamw",
+        early_stopping: Any = True,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
         self._set_parameters(locals())
 
     def _posterior(self):
@@ -156,7 +165,7 @@ class VQVAE(BaseAutoencoder):
             "entropy_per_row_": float(entropy.sum() / np.log(2)),
         }
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Encode X as integers.
 
         Parameters
@@ -171,7 +180,7 @@ class VQVAE(BaseAutoencoder):
         """
         return self._map_rows(X, lambda model, step: step.indices, self._code_width).astype(np.int64, copy=False)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """Decode integers.
 
         Parameters
@@ -190,7 +199,7 @@ class VQVAE(BaseAutoencoder):
             If X has another number of columns, or values that are no codes.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
         bad = codes[(codes != np.floor(codes)) | (codes < 0) | (codes >= self.n_codes)]
         if len(bad):
             raise ValueError(
@@ -202,7 +211,8 @@ class VQVAE(BaseAutoencoder):
     def _latent(self, model, codes):
         return model.code_module.chosen(codes.long())
 
-    def sample(self, n_samples=1, *, random_state=None):
+    @checked_arguments(n_samples=[at_least(1)], random_state=["random_state"])
+    def sample(self, n_samples=1, *, random_state=None) -> Any:
         """Draw codes by their frequencies among the training rows, each integer by itself, and decode them.
 
         What the integers of a row have to do with each other is not kept: for rows like the

@@ -66,7 +66,7 @@ def observed_range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _by_column(value, name: str, auto: np.ndarray, n_features: int) -> np.ndarray:
-    """One bound a column, of numbers, "auto" or one of both for each column."""
+    """One bound a column, of a number or "auto", or of one for each column."""
     if isinstance(value, str) or np.ndim(value) == 0:
         value = [value] * n_features
     if np.ndim(value) != 1 or len(value) != n_features:
@@ -74,18 +74,9 @@ def _by_column(value, name: str, auto: np.ndarray, n_features: int) -> np.ndarra
             f"{name} has {len(value)} entries, but X has {n_features} columns: give a number, 'auto', or one of these "
             "for each column."
         )
-    return np.array([_one(entry, name, of_auto) for entry, of_auto in zip(value, auto, strict=True)], dtype=float)
-
-
-def _one(entry, name: str, auto: float) -> float:
-    if isinstance(entry, str):
-        if entry != AUTO:
-            raise ValueError(f"{name}={entry!r}: use a number or 'auto'.")
-        return float(auto)
-    number = float(entry)
-    if np.isnan(number):
-        raise ValueError(f"{name} holds NaN: use a number (infinite for no bound) or 'auto'.")
-    return number
+    return np.array(
+        [of_auto if isinstance(entry, str) else entry for entry, of_auto in zip(value, auto, strict=True)], dtype=float
+    )
 
 
 def point_masses(Z: np.ndarray, is_number: np.ndarray, share: float = 0.1) -> dict[int, np.ndarray]:
@@ -137,7 +128,7 @@ class ConditionalDistribution:
 
     N_WINDOWS, MIN_CELLS, SHARE = 64, 20, 0.1
 
-    def __init__(self, predicted: Sequence[float], observed: Sequence[float]):
+    def __init__(self, predicted: Sequence[float], observed: Sequence[float]) -> None:
         order = np.argsort(predicted, kind="stable")
         values, ranked = np.asarray(observed)[order], np.asarray(predicted)[order]
         n = len(order)

@@ -120,7 +120,7 @@ class Calibration:
         n_reference_rows: int = 0,
         follows: bool = False,
         semicontinuous: Sequence[int] = (),
-    ):
+    ) -> None:
         self.group, self.is_number = group, is_number
         self._spread: dict[int, Spread] = {}
         self._rare = rarely_missing(Z, group)

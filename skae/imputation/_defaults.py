@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import clone
 
 from skae.autoencoders._masked import MaskedAE
 from skae.autoencoders._vae import VAE
+from skae.base.estimators import clone
 from skae.model.row_space import is_wide
 from skae.training.optimizers import AdamW
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array
+
+from skae.base.parameters import CheckedParameters, at_least, not_negative
 
 # Numbers that are predicted at once.
 CHUNK = 2**21
 
 
-class HeldOutEntries(BaseEstimator):
+class HeldOutEntries(CheckedParameters):
     r"""Scorer for searches: how well entries are predicted from the other entries of their row.
 
     `score` of an autoencoder grows with the size of its code, because a row that is copied has no
@@ -66,14 +66,22 @@ class HeldOutEntries(BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "n_turns": [Interval(Integral, 2, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "max_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_turns": [at_least(2)],
+        "max_iter": [at_least(1)],
+        "tol": [not_negative()],
+        "max_samples": [at_least(1)],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_turns=10, *, max_iter=100, tol=1e-3, max_samples=2000, random_state=0):
+    def __init__(
+        self,
+        n_turns: int = 10,
+        *,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        max_samples: int = 2000,
+        random_state: Any = 0,
+    ) -> None:
         self.n_turns = n_turns
         self.max_iter = max_iter
         self.tol = tol
@@ -136,13 +144,13 @@ class _Prediction:
         In the units of the data.
     """
 
-    def __init__(self, estimator, names, max_iter: int, tol: float):
+    def __init__(self, estimator, names, max_iter: int, tol: float) -> None:
         self.estimator, self.names, self.max_iter, self.tol = estimator, names, max_iter, tol
 
     def __call__(self, gappy: np.ndarray, start: np.ndarray) -> np.ndarray:
         """Rows filled; `start` holds a first guess of each entry."""
         missing = np.isnan(gappy)
-        if getattr(self.estimator, "sees_gaps", False):
+        if getattr(self.estimator, "_sees_gaps", False):
             return np.where(missing, self._rebuilt(gappy), gappy)
         # A row whose answers move away, each farther than the last, keeps the one before.
         filled, moving = np.where(missing, start, gappy), np.arange(len(gappy))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from skae.autoencoders._estimator import all_or_nothing
+from skae.base.estimators import TransformerMixin, _fit_context, clone
+from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -41,7 +43,11 @@ N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
 ROUNDING = 1e-9
 
 
-class AutoencoderImputer(TransformerMixin, BaseEstimator):
+# What a bound of imputed values may be.
+BOUND = [Interval(Real, None, None, closed="both"), StrOptions({"auto"})]
+
+
+class AutoencoderImputer(TransformerMixin, CheckedParameters):
     r"""Fills gaps by an autoencoder, once or several times, in tables of numbers and categories.
 
     By default members of an ensemble of `MaskedAE` start at the best linear guess of what is
@@ -101,6 +107,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     ----------
     estimators_ : list of estimators
         The fitted autoencoders.
+    members_ : list of Member
+        The members of the ensemble: an autoencoder and a linear prediction each.
     share_ : ndarray of shape (n_features_in_,)
         How far the autoencoders' answers are followed in each column: 0 is the linear guess.
     reference_share_ : ndarray of shape (n_features_in_,)
@@ -165,39 +173,39 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "autoencoder": [HasMethods(["fit", "reconstruct"]), None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "missing_values": [MissingValues()],
-        "n_imputations": [Interval(Integral, 1, None, closed="left")],
+        "n_imputations": [at_least(1)],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "handle_unknown": [StrOptions({"ignore", "error"})],
-        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "n_reference_rows": [Interval(Integral, 0, None, closed="left")],
-        "min_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
-        "max_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_estimators": [StrOptions({"auto"}), at_least(1)],
+        "n_reference_rows": [at_least(0)],
+        "min_value": [*BOUND, SequenceOf(*BOUND)],
+        "max_value": [*BOUND, SequenceOf(*BOUND)],
+        "max_iter": [at_least(1)],
+        "tol": [not_negative()],
         "random_state": ["random_state"],
     }
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: Any = None,
         *,
-        missingness=None,
-        missing_values=np.nan,
-        n_imputations=1,
-        add_indicator=False,
-        keep_empty_features=False,
-        categorical_features="from_dtype",
-        handle_unknown="ignore",
-        n_estimators="auto",
-        n_reference_rows=5000,
-        min_value="auto",
-        max_value="auto",
-        max_iter=10,
-        tol=1e-3,
-        random_state=None,
-    ):
+        missingness: Any = None,
+        missing_values: Any = np.nan,
+        n_imputations: int = 1,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        categorical_features: Any = "from_dtype",
+        handle_unknown: str = "ignore",
+        n_estimators: int | str = "auto",
+        n_reference_rows: int = 5000,
+        min_value: Any = "auto",
+        max_value: Any = "auto",
+        max_iter: int = 10,
+        tol: float = 1e-3,
+        random_state: Any = None,
+    ) -> None:
         self.autoencoder = autoencoder
         self.missingness = missingness
         self.missing_values = missing_values
@@ -222,7 +230,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn to fill gaps from rows with gaps.
 
         Parameters
@@ -352,7 +360,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     # Filling ---------------------------------------------------------------------------------
 
     @own_settings()
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Fill the gaps of X by the best single guess.
 
         Parameters
@@ -370,8 +378,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         table, Z, missing = self._rows(X)
         return self._output(table, missing, self._point(Z, self._expected(Z)))
 
+    @checked_arguments(n_imputations=[at_least(1), None], random_state=["random_state"])
     @own_settings()
-    def sample(self, X, n_imputations=None, *, random_state=None):
+    def sample(self, X, n_imputations=None, *, random_state=None) -> list[Any]:
         """Draw complete tables for multiple imputation.
 
         Each table has other values in the gaps of X: draws from what they may be given the rest of
@@ -394,8 +403,6 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             Tables as `transform` returns them.
         """
         n_imputations = self.n_imputations if n_imputations is None else n_imputations
-        if not isinstance(n_imputations, Integral) or n_imputations < 1:
-            raise ValueError(f"n_imputations={n_imputations!r}: use an integer of 1 or more.")
         table, Z, missing = self._rows(X)
         random_state = check_random_state(random_state)
         rows = np.flatnonzero(np.isnan(Z).any(1))
@@ -407,8 +414,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             tables.append(self._output(table, missing, filled))
         return tables
 
+    @checked_arguments(coverage=[share("neither")])
     @own_settings()
-    def interval(self, X, coverage=0.9):
+    def interval(self, X, coverage=0.9) -> tuple[Any, Any]:
         """Where missing numbers lie with a given probability.
 
         Parameters
@@ -424,8 +432,6 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             Observed cells hold their value in both; missing categories and booleans the most
             probable one in both (`imputation_std` has the probability that it is wrong).
         """
-        if isinstance(coverage, str) or not 0 < coverage < 1:
-            raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
         table, Z, missing = self._rows(X)
         expected = self._expected(Z)
         cells = np.nonzero(np.isnan(Z) & self._is_number_)
@@ -437,7 +443,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return tuple(made)
 
     @own_settings()
-    def imputation_std(self, X):
+    def imputation_std(self, X) -> np.ndarray:
         """How sure the filled cells are.
 
         Parameters
@@ -464,7 +470,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return out
 
     @own_settings()
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """How well hidden cells of X are told: 1 is perfect, 0 no better than the columns' means.
 
         A tenth of the observed cells is hidden, always the same ones.
@@ -621,7 +627,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             indicated=np.flatnonzero(self._gappy_) if self.add_indicator else None,
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns that `transform` returns.
 
         Parameters

@@ -27,7 +27,7 @@ class LinearGuess:
     normal : Normal or Factors
     """
 
-    def __init__(self, normal: Normal | Factors):
+    def __init__(self, normal: Normal | Factors) -> None:
         self.normal, self.least = normal, normal.variance * LEAST_VARIANCE
 
     @classmethod

@@ -36,7 +36,9 @@ class Member:
     random_state : RandomState
     """
 
-    def __init__(self, autoencoder, Z: np.ndarray, columns: ColumnScale, *, max_iter: int, tol: float, random_state):
+    def __init__(
+        self, autoencoder, Z: np.ndarray, columns: ColumnScale, *, max_iter: int, tol: float, random_state
+    ) -> None:
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
         with warnings.catch_warnings():

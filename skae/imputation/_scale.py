@@ -33,7 +33,7 @@ class ColumnScale:
         The range of the observed values, in the table's units.
     """
 
-    def __init__(self, Z: np.ndarray, is_number: np.ndarray, shapes: Mapping[int, Shape] | None = None):
+    def __init__(self, Z: np.ndarray, is_number: np.ndarray, shapes: Mapping[int, Shape] | None = None) -> None:
         self.shapes = dict(shapes or {})
         self.location, self.scale = _moments(self._mapped(Z), is_number)
         self.deviation = _moments(Z, is_number)[1] if self.shapes else self.scale

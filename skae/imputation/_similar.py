@@ -52,7 +52,7 @@ class SimilarRows:
 
     def __init__(
         self, Z: np.ndarray, filled: np.ndarray, deviation: np.ndarray, group: np.ndarray, is_number: np.ndarray
-    ):
+    ) -> None:
         self.rows, self.filled, self.deviation = (_single(a) for a in (Z, filled, deviation))
         self.is_number = is_number
         # A single 0/1 column tells its second category by being zero.

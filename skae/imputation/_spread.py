@@ -34,7 +34,7 @@ class Spread:
     1976.
     """
 
-    def __init__(self, predicted: np.ndarray, residual: np.ndarray, n_repeats: float):
+    def __init__(self, predicted: np.ndarray, residual: np.ndarray, n_repeats: float) -> None:
         self.slopes = np.zeros(2)
         self.location, self.scale, self.center = 0.0, 1.0, 0.0
         size = np.abs(residual)

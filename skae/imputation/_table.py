@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
+from skae.base.rows import from_torch
+
 # A pandas frame or an array.
 Table = Any
 
@@ -71,6 +73,7 @@ def _booleans(values: np.ndarray) -> np.ndarray:
 
 def as_table(X, estimator) -> Table:
     """X as a frame of pandas or an array of two dimensions, whose values are yet to be checked."""
+    X = from_torch(X)
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
     if not hasattr(X, "iloc") or X.ndim != 2:

@@ -9,10 +9,29 @@ from scipy.sparse import issparse
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
+
+from skae.base.parameters import SequenceOf, any_number, at_least, list_of, range_of, share
+from skae.base.rows import from_torch
 
 # As many colours can be told apart.
 MAX_CLASSES = 20
+# What arguments of these names may be.
+OF: list = [StrOptions({"encoder", "decoder"})]
+NAMES: list = [str, list_of(str), None]
+IMAGE_SHAPE: list = [SequenceOf(at_least(1), lengths=(1, 3)), None]
+PAIR_OF_COMPONENTS: list = [SequenceOf(at_least(0), lengths=(2, 2))]
+SPREAD: dict[str, list] = {
+    "bounds": [range_of(any_number(), "<"), list_of(range_of(any_number(), "<")), None],
+    "quantiles": [range_of(share(), "<")],
+    "base": [list_of(any_number()), None],
+}
+GRID: dict[str, list] = {
+    "n": [at_least(1), SequenceOf(at_least(1), lengths=(2, 2))],
+    "components": PAIR_OF_COMPONENTS,
+    **SPREAD,
+}
 
 
 def import_pyplot(caller: str) -> Any:
@@ -26,7 +45,7 @@ def import_pyplot(caller: str) -> Any:
 
 def dense(X) -> np.ndarray:
     """X as a 2-d array of floats, a row an image; NaN stays."""
-    array = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
+    array = np.asarray(X.toarray() if issparse(X) else from_torch(X), dtype=np.float64)
     if array.ndim > 2:
         array = array.reshape(len(array), -1)
     if array.ndim != 2:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.utils._param_validation import StrOptions
 
-from skae.inspection._common import codes_of, last_step
+from skae.base.parameters import at_least, checked_arguments
+from skae.inspection._common import GRID, codes_of, last_step
 from skae.model.priors import NormalPrior
 
 METHODS = ("linear", "spherical")
@@ -16,7 +19,8 @@ SPACES = ("row", "code")
 Spread = Callable[[int, int], np.ndarray]
 
 
-def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="row"):
+@checked_arguments(n_steps=[at_least(2)], method=[StrOptions(set(METHODS))], space=[StrOptions(set(SPACES))])
+def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="row") -> Any:
     r"""Rows along a path between the codes of two rows.
 
     .. math:: z(t) = (1 - t)\, z_0 + t\, z_1
@@ -67,10 +71,6 @@ def interpolate(estimator, start, end, n_steps=10, *, method="linear", space="ro
     >>> interpolate(vae, X[:3], X[3:6]).shape
     (3, 10, 64)
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is unknown; use one of {list(METHODS)}.")
-    if n_steps < 2:
-        raise ValueError(f"n_steps={n_steps} must be at least 2: the ends are steps.")
     (first, first_alone), (last, last_alone) = (_codes(estimator, rows, space) for rows in (start, end))
     if len(first) != len(last) and 1 not in (len(first), len(last)):
         raise ValueError(f"start has {len(first)} rows and end {len(last)}; give as many, or one of either.")
@@ -95,7 +95,8 @@ def _spherical(first: np.ndarray, last: np.ndarray, t: np.ndarray) -> np.ndarray
     return sum(weight * codes[:, None] for weight, codes in zip(weights, (first, last), strict=True))
 
 
-def analogy(estimator, a, b, c, *, space="row"):
+@checked_arguments(space=[StrOptions(set(SPACES))])
+def analogy(estimator, a, b, c, *, space="row") -> Any:
     r"""What is to c as b is to a: rows decoded from sums and differences of codes.
 
     .. math:: \mathrm{decode}\big(z(c) + \overline{z(b)} - \overline{z(a)}\big)
@@ -141,7 +142,10 @@ def analogy(estimator, a, b, c, *, space="row"):
     return made[0] if alone else made
 
 
-def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=(0, 1), base=None):
+@checked_arguments(**GRID)
+def decode_grid(
+    estimator, n: Any = 20, *, X=None, bounds=None, quantiles: Any = (0.05, 0.95), components: Any = (0, 1), base=None
+) -> Any:
     """Rows decoded from a grid of two components.
 
     The other components stay at a base code. The grid's values are spread evenly in probability: over the codes of X,
@@ -197,7 +201,7 @@ def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95),
     >>> rows.shape, across.shape, up.shape
     ((5, 8, 64), (8,), (5,))
     """
-    if len(components) != 2 or components[0] == components[1]:
+    if components[0] == components[1]:
         raise ValueError(f"components={components!r} must be two different components.")
     n_rows, n_columns = (n, n) if np.ndim(n) == 0 else n
     codes = None if X is None else codes_of(estimator, X)
@@ -210,7 +214,7 @@ def decode_grid(estimator, n=20, *, X=None, bounds=None, quantiles=(0.05, 0.95),
     return _decode(estimator, grid), [across, up]
 
 
-def traverse(estimator, n_steps, *, X=None, bounds=None, quantiles=(0.05, 0.95), components=None, base=None):
+def traverse(estimator, n_steps, *, X=None, bounds=None, quantiles: Any = (0.05, 0.95), components=None, base=None):
     """Rows decoded while one component changes, for each of several: (rows, values, components).
 
     Of shape (n_lines, n_steps, n_features), (n_lines, n_steps) and (n_lines,). The parameters are those of
@@ -251,8 +255,6 @@ def _spread(estimator, codes: np.ndarray | None, bounds, quantiles, components, 
         pairs = dict(zip(components, np.broadcast_to(limits, (len(components), 2)), strict=True))
         return lambda component, n: np.linspace(pairs[component][0], pairs[component][1], n)
     low, high = quantiles
-    if not 0 <= low < high <= 1:
-        raise ValueError(f"quantiles={quantiles!r} must be two growing numbers between 0 and 1.")
     if codes is not None:
         return lambda component, n: np.quantile(codes[:, component], np.linspace(low, high, n))
     if not 0 < low < high < 1:
@@ -279,8 +281,6 @@ def _has_normal_prior(estimator) -> bool:
 
 def _codes(estimator, rows, space: str) -> tuple[np.ndarray, bool]:
     """Codes of shape (n_rows, n_components), and whether `rows` was a single one."""
-    if space not in SPACES:
-        raise ValueError(f"space={space!r} is unknown; use one of {list(SPACES)}.")
     alone = np.ndim(rows) == 1
     if alone:
         # A row of a table keeps the names of its columns.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection._common import import_pyplot, last_step
+from skae.base.parameters import at_least, checked_arguments
+from skae.inspection._common import IMAGE_SHAPE, OF, import_pyplot, last_step
 from skae.inspection._decoding import n_components_of
 from skae.inspection._images import as_images, draw_images, figure_size, image_shape_of, is_colour
 from skae.model.networks import Dense, Shortcut
@@ -50,15 +52,16 @@ class FiltersDisplay:
     (32, 64)
     """
 
-    def __init__(self, filters, *, image_shape=None, title=None):
+    def __init__(self, filters, *, image_shape=None, title=None) -> None:
         self.filters = filters
         self.image_shape = image_shape
         self.title = title
 
     @classmethod
+    @checked_arguments(of=OF, n_filters=[at_least(1)], image_shape=IMAGE_SHAPE)
     def from_estimator(
         cls, estimator, *, of="encoder", n_filters=64, image_shape=None, title=None, ax=None, imshow_kwargs=None
-    ):
+    ) -> Self:
         """Draw the filters of a fitted estimator.
 
         Parameters
@@ -94,8 +97,6 @@ class FiltersDisplay:
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        if of not in ("encoder", "decoder"):
-            raise ValueError(f"of={of!r} is unknown; use 'encoder' or 'decoder'.")
         filters = first_layer(estimator) if of == "encoder" else atoms(estimator)
         kind = type(last_step(estimator)).__name__
         display = cls(
@@ -105,7 +106,7 @@ class FiltersDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the filters.
 
         Parameters

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skae.base.parameters import at_least, checked_arguments, list_of, share
 from skae.inspection._common import import_pyplot, last_step
 
 KINDS = {
@@ -77,13 +79,20 @@ class ImputationDisplay:
     ['x0', 'x1', 'x2', 'x3']
     """
 
-    def __init__(self, kind, columns, *, levels=None, name=None):
+    def __init__(self, kind, columns, *, levels=None, name=None) -> None:
         self.kind = kind
         self.columns = columns
         self.levels = levels
         self.name = name
 
     @classmethod
+    @checked_arguments(
+        kind=[StrOptions(set(KINDS))],
+        features=[list_of(str, at_least(0)), None],
+        n_imputations=[at_least(1)],
+        share=[share("neither")],
+        random_state=["random_state"],
+    )
     def from_estimator(
         cls,
         imputer,
@@ -96,7 +105,7 @@ class ImputationDisplay:
         name=None,
         random_state=0,
         ax=None,
-    ):
+    ) -> Self:
         """Look at a fitted imputer by rows with gaps.
 
         Parameters
@@ -155,7 +164,7 @@ class ImputationDisplay:
         name = type(imputer).__name__ if name is None else name
         return cls(kind, columns, levels=levels, name=name).plot(ax=ax)
 
-    def plot(self, ax=None, *, name=None):
+    def plot(self, ax=None, *, name=None) -> Self:
         """Draw.
 
         Parameters
@@ -246,7 +255,7 @@ class ImputationDisplay:
 class _Table:
     """X as a frame or an array, where it is missing, and its columns by position."""
 
-    def __init__(self, imputer, X):
+    def __init__(self, imputer, X) -> None:
         import pandas as pd
 
         self.X: Any = X if hasattr(X, "iloc") else X.to_pandas() if hasattr(X, "to_pandas") else np.asarray(X)
@@ -303,8 +312,6 @@ class _Table:
 
 
 def _check(imputer, kind) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: use one of {', '.join(map(repr, KINDS))}.")
     for needed in ("table_encoder_", *KINDS[kind]):
         if not hasattr(imputer, needed):
             raise ValueError(
@@ -360,8 +367,6 @@ def _distributions(imputer, table: _Table, chosen, n_imputations, random_state) 
 
 
 def _coverage(imputer, table: _Table, chosen, share, random_state) -> dict[str, np.ndarray]:
-    if not 0 < share < 1:
-        raise ValueError(f"share={share!r}: use a number between 0 and 1, both excluded.")
     hidden = (random_state.uniform(size=table.missing.shape) < share) & ~table.missing
     asked = np.flatnonzero(table.is_number) if chosen is None else chosen
     asked = [index for index in asked if table.filled_at[index] is not None and hidden[:, index].any()]

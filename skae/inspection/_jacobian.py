@@ -12,9 +12,13 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skae.inspection._common import last_step
+from skae.base.parameters import at_least, checked_arguments
+from skae.base.rows import from_torch
+from skae.inspection._common import OF, last_step
 from skae.model.autoencoder import Autoencoder
+from skae.model.bits import Bits
 from skae.model.contraction import jacobian as reverse_jacobian
+from skae.model.quantised import Quantised
 from skae.model.settings import own_settings
 from skae.model.step import Step
 from skae.training.batches import RawRows
@@ -24,8 +28,9 @@ CHUNK_ELEMENTS = 2**20
 RowFunction = Callable[[Tensor], Tensor]
 
 
+@checked_arguments(of=OF)
 @own_settings()
-def jacobian(estimator, X, *, of="encoder"):
+def jacobian(estimator, X, *, of="encoder") -> np.ndarray:
     r"""Derivative of `transform`, or of `inverse_transform`, at each row.
 
     .. math:: J_{jk}(x) = \partial z_j / \partial x_k, \quad z = \mathrm{transform}(x)
@@ -85,8 +90,7 @@ def jacobian(estimator, X, *, of="encoder"):
     >>> bool(np.allclose(np.abs(J), np.abs(PCA(2).fit(X).components_), atol=1e-4))
     True
     """
-    _check_of(of)
-    _check_estimator(estimator)
+    _check_estimator(estimator, of)
     derivative = (_EncoderDerivative if of == "encoder" else _DecoderDerivative)(estimator, X)
     out = np.empty(derivative.shape, derivative.dtype)
     for rows, block in derivative.blocks():
@@ -94,8 +98,9 @@ def jacobian(estimator, X, *, of="encoder"):
     return out
 
 
+@checked_arguments(n_tangents=[at_least(1), None], of=OF)
 @own_settings()
-def tangents(estimator, X, n_tangents=None, *, of="encoder"):
+def tangents(estimator, X, n_tangents=None, *, of="encoder") -> tuple[np.ndarray, np.ndarray]:
     r"""Tangents of the surface near which the data lie, by the singular vectors of a Jacobian at each row.
 
     .. math:: \frac{\partial z}{\partial x} = \sum_k s_k\, u_k v_k^\top, \qquad
@@ -150,8 +155,7 @@ def tangents(estimator, X, n_tangents=None, *, of="encoder"):
     >>> singular_values.shape, vectors.shape
     ((100, 3), (100, 3, 64))
     """
-    _check_estimator(estimator)
-    _check_of(of)
+    _check_estimator(estimator, of)
     derivative: _Derivative
     if of == "encoder":
         derivative = _EncoderDerivative(estimator, X)
@@ -161,7 +165,7 @@ def tangents(estimator, X, n_tangents=None, *, of="encoder"):
         n_samples, n_features, n_components = derivative.shape
     most = min(n_components, n_features)
     n_tangents = most if n_tangents is None else n_tangents
-    if not 1 <= n_tangents <= most:
+    if n_tangents > most:
         raise ValueError(f"n_tangents={n_tangents} must be between 1 and min(n_components, n_features) = {most}.")
     singular_values = np.empty((n_samples, n_tangents), derivative.dtype)
     vectors = np.empty((n_samples, n_tangents, n_features), derivative.dtype)
@@ -173,19 +177,22 @@ def tangents(estimator, X, n_tangents=None, *, of="encoder"):
     return singular_values, vectors
 
 
-def _check_of(of: str) -> None:
-    if of not in ("encoder", "decoder"):
-        raise ValueError(f"of={of!r} is unknown; use 'encoder' or 'decoder'.")
-
-
-def _check_estimator(estimator) -> None:
+def _check_estimator(estimator, of: str) -> None:
     check_is_fitted(estimator)
     if hasattr(estimator, "table_encoder_"):
         raise ValueError(
             f"{type(estimator).__name__} was fitted to tables, whose categories have no derivative. Fit it to the "
             "matrix that a TableEncoder makes, with likelihood=Mixed().for_groups(encoder.groups_)."
         )
-    if isinstance(getattr(estimator, "model_", None), Autoencoder):
+    model = getattr(estimator, "model_", None)
+    if isinstance(model, Autoencoder):
+        if isinstance(model.posterior, Bits | Quantised):
+            raise ValueError(f"The codes of {type(estimator).__name__} are discrete, and have no derivative.")
+        if of == "decoder" and model.preconditioned:
+            raise ValueError(
+                f"A code of this {type(estimator).__name__} does not hold the row, so that there is no "
+                "inverse_transform to differentiate: use of='encoder'."
+            )
         return
     hint = "Give an autoencoder of skae."
     if isinstance(getattr(last_step(estimator), "model_", None), Autoencoder) and hasattr(estimator, "steps"):
@@ -207,7 +214,8 @@ class _Derivative:
 
     method: str
 
-    def __init__(self, estimator, X):
+    def __init__(self, estimator, X) -> None:
+        X = from_torch(X)
         # The estimator's own check of X, and the values that the map here must have.
         values = np.asarray(getattr(estimator, self.method)(X))
         self.values = values.reshape(len(values), -1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
-from skae.inspection._common import import_pyplot, named_estimators
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import NAMES, import_pyplot, named_estimators
 from skae.inspection._jacobian import tangents
 
 
@@ -55,11 +58,12 @@ class JacobianSpectrumDisplay:
     ['AutoencoderTransformer', 'ContractiveAE']
     """
 
-    def __init__(self, singular_values):
+    def __init__(self, singular_values) -> None:
         self.singular_values = singular_values
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, names=None, band=True, ax=None, line_kwargs=None):
+    @checked_arguments(names=NAMES, band=["boolean"])
+    def from_estimator(cls, estimator, X, *, names=None, band=True, ax=None, line_kwargs=None) -> Self:
         """Draw the spectra of fitted autoencoders at the rows of X.
 
         Parameters
@@ -86,7 +90,7 @@ class JacobianSpectrumDisplay:
         display = cls({name: tangents(made, X)[0] for name, made in estimators.items()})
         return display.plot(ax=ax, band=band, line_kwargs=line_kwargs)
 
-    def plot(self, ax=None, *, band=True, line_kwargs=None):
+    def plot(self, ax=None, *, band=True, line_kwargs=None) -> Self:
         """Draw the curves.
 
         Parameters

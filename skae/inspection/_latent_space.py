@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 
-from skae.inspection._common import MAX_CLASSES, class_styles, dense, fit_pca, import_pyplot, named_estimators
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import (
+    MAX_CLASSES,
+    NAMES,
+    PAIR_OF_COMPONENTS,
+    class_styles,
+    dense,
+    fit_pca,
+    import_pyplot,
+    named_estimators,
+)
 
 
 class LatentSpaceDisplay:
@@ -45,11 +57,12 @@ class LatentSpaceDisplay:
     ['PCA', 'AutoencoderTransformer']
     """
 
-    def __init__(self, codes, *, y=None):
+    def __init__(self, codes, *, y=None) -> None:
         self.codes = codes
         self.y = y
 
     @classmethod
+    @checked_arguments(components=PAIR_OF_COMPONENTS, pca=["boolean"], names=NAMES)
     def from_estimator(
         cls,
         estimator,
@@ -57,12 +70,12 @@ class LatentSpaceDisplay:
         y=None,
         *,
         X_train=None,
-        components=(0, 1),
+        components: Any = (0, 1),
         pca=True,
         names=None,
         ax=None,
         scatter_kwargs=None,
-    ):
+    ) -> Self:
         """Encode X with fitted estimators and draw the codes.
 
         Parameters
@@ -99,7 +112,7 @@ class LatentSpaceDisplay:
         codes |= {name: _two(dense(made.transform(X)), components, name) for name, made in estimators.items()}
         return cls(codes, y=y).plot(ax=ax, scatter_kwargs=scatter_kwargs)
 
-    def plot(self, ax=None, *, scatter_kwargs=None):
+    def plot(self, ax=None, *, scatter_kwargs=None) -> Self:
         """Draw the codes.
 
         Parameters

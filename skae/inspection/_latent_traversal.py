@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 
-from skae.inspection._common import import_pyplot
+from skae.base.parameters import at_least, checked_arguments, list_of
+from skae.inspection._common import IMAGE_SHAPE, SPREAD, import_pyplot
 from skae.inspection._decoding import traverse
 from skae.inspection._images import as_images, draw_images, figure_size, grey, image_shape_of, is_colour, label_lines
 
@@ -50,13 +53,16 @@ class LatentTraversalDisplay:
     ((2, 9, 64), [0, 3])
     """
 
-    def __init__(self, rows, *, components, values=None, image_shape=None):
+    def __init__(self, rows, *, components, values=None, image_shape=None) -> None:
         self.rows = rows
         self.components = components
         self.values = values
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(
+        components=[list_of(at_least(0)), None], n_steps=[at_least(2)], **SPREAD, image_shape=IMAGE_SHAPE
+    )
     def from_estimator(
         cls,
         estimator,
@@ -65,12 +71,12 @@ class LatentTraversalDisplay:
         components=None,
         n_steps=9,
         bounds=None,
-        quantiles=(0.05, 0.95),
+        quantiles: Any = (0.05, 0.95),
         base=None,
         image_shape=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Decode codes in which one component changes, and draw them.
 
         Parameters
@@ -115,7 +121,7 @@ class LatentTraversalDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the images.
 
         Parameters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -56,7 +58,9 @@ class LossCurveDisplay:
     ['kl_divergence', 'negative_log_likelihood']
     """
 
-    def __init__(self, loss_curve, *, loss_terms=None, validation_loss_curve=(), validation_epochs=None, name=None):
+    def __init__(
+        self, loss_curve, *, loss_terms=None, validation_loss_curve=(), validation_epochs=None, name=None
+    ) -> None:
         self.loss_curve = loss_curve
         self.loss_terms = loss_terms
         self.validation_loss_curve = validation_loss_curve
@@ -64,7 +68,7 @@ class LossCurveDisplay:
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, line_kwargs=None):
+    def from_estimator(cls, estimator, *, name=None, ax=None, line_kwargs=None) -> Self:
         """Draw the training of a fitted estimator.
 
         Parameters
@@ -93,7 +97,7 @@ class LossCurveDisplay:
         )
         return display.plot(ax=ax, line_kwargs=line_kwargs)
 
-    def plot(self, ax=None, *, name=None, line_kwargs=None):
+    def plot(self, ax=None, *, name=None, line_kwargs=None) -> Self:
         """Draw the curves.
 
         Parameters

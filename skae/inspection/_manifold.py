@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Self
 
 import numpy as np
 
-from skae.inspection._common import import_pyplot
+from skae.base.parameters import checked_arguments
+from skae.inspection._common import GRID, IMAGE_SHAPE, import_pyplot
 from skae.inspection._decoding import decode_grid
 from skae.inspection._images import as_images, grey, image_shape_of, is_colour
 
@@ -55,27 +57,28 @@ class ManifoldDisplay:
     (96, 96)
     """
 
-    def __init__(self, rows, values, *, components=(0, 1), image_shape=None):
+    def __init__(self, rows, values, *, components: Any = (0, 1), image_shape=None) -> None:
         self.rows = rows
         self.values = values
         self.components = components
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(**GRID, image_shape=IMAGE_SHAPE)
     def from_estimator(
         cls,
         estimator,
         X=None,
         *,
-        n=20,
+        n: Any = 20,
         bounds=None,
-        quantiles=(0.05, 0.95),
-        components=(0, 1),
+        quantiles: Any = (0.05, 0.95),
+        components: Any = (0, 1),
         base=None,
         image_shape=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Decode a grid of codes and draw it.
 
         Parameters
@@ -113,7 +116,7 @@ class ManifoldDisplay:
         )
         return display.plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the picture.
 
         Parameters

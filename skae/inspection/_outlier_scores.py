@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from skae.base.parameters import SequenceOf, any_number, at_least, checked_arguments
 from skae.inspection._common import MAX_CLASSES, class_styles, import_pyplot, last_step
 
 
@@ -54,14 +57,15 @@ class OutlierScoresDisplay:
     [0, 1, 2]
     """
 
-    def __init__(self, scores, *, threshold=None, y=None, name=None):
+    def __init__(self, scores, *, threshold=None, y=None, name=None) -> None:
         self.scores = scores
         self.threshold = threshold
         self.y = y
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins=40, ax=None, hist_kwargs=None):
+    @checked_arguments(bins=[at_least(1), SequenceOf(any_number(), lengths=(2, None), order="<")])
+    def from_estimator(cls, estimator, X=None, y=None, *, name=None, bins: Any = 40, ax=None, hist_kwargs=None) -> Self:
         """Score rows with a fitted detector and draw the scores.
 
         Parameters
@@ -105,7 +109,7 @@ class OutlierScoresDisplay:
             name=type(detector).__name__ if name is None else name,
         ).plot(ax=ax, bins=bins, hist_kwargs=hist_kwargs)
 
-    def plot(self, ax=None, *, name=None, bins=40, hist_kwargs=None):
+    def plot(self, ax=None, *, name=None, bins: Any = 40, hist_kwargs=None) -> Self:
         """Draw the histogram.
 
         Parameters

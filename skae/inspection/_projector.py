@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 BLANK = "-"
 
 
-def export_projector(estimator, X, path, *, metadata=None):
+def export_projector(estimator, X, path, *, metadata=None) -> Any:
     r"""Write codes and labels as the two files that TensorBoard's embedding projector loads.
 
     `vectors.tsv` has a line for each row of X, the numbers of its code. `metadata.tsv` has a line for each row as

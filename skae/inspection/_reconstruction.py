@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Self
+
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skae.inspection._common import dense, fit_pca, import_pyplot, named_estimators
+from skae.base.parameters import at_least, checked_arguments, list_of
+from skae.inspection._common import IMAGE_SHAPE, NAMES, dense, fit_pca, import_pyplot, named_estimators
 from skae.inspection._images import as_images, draw_images, figure_size, grey, image_shape_of, is_colour, label_lines
 
 
@@ -46,11 +50,18 @@ class ReconstructionDisplay:
     ['Original', 'PCA', 'AutoencoderTransformer']
     """
 
-    def __init__(self, rows, *, image_shape=None):
+    def __init__(self, rows, *, image_shape=None) -> None:
         self.rows = rows
         self.image_shape = image_shape
 
     @classmethod
+    @checked_arguments(
+        n_images=[at_least(1)],
+        indices=[list_of(Integral), None],
+        image_shape=IMAGE_SHAPE,
+        pca=["boolean"],
+        names=NAMES,
+    )
     def from_estimator(
         cls,
         estimator,
@@ -64,7 +75,7 @@ class ReconstructionDisplay:
         names=None,
         ax=None,
         imshow_kwargs=None,
-    ):
+    ) -> Self:
         """Rebuild some rows of X with fitted estimators and draw them.
 
         Parameters
@@ -110,7 +121,7 @@ class ReconstructionDisplay:
         image_shape = image_shape_of(next(iter(estimators.values())), image_shape)
         return cls(rows, image_shape=image_shape).plot(ax=ax, imshow_kwargs=imshow_kwargs)
 
-    def plot(self, ax=None, *, imshow_kwargs=None):
+    def plot(self, ax=None, *, imshow_kwargs=None) -> Self:
         """Draw the images, a line for each entry of `rows`.
 
         Parameters

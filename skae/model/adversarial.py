@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.base.parameters import LAYER_SIZES, at_least, layer_sizes
 from skae.model.conditional import observed_with_classes, with_classes
 from skae.model.likelihoods import Likelihood
 from skae.model.model import Model, Objective
 from skae.model.networks import Dense, reset_parts
 from skae.model.penalties import Penalty
-from skae.model.priors import Prior, as_prior, fixed_prior
+from skae.model.priors import PRIOR, Prior, as_prior, fixed_prior
 from skae.model.scaling import Columns, Scaling
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class AdversarialLoss:
        GANs", NIPS 2016, section 3.4.
     """
 
-    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0):
+    def __init__(self, kind: str, gradient_penalty: float | str = "auto", label_smoothing: float = 0.0) -> None:
         if kind not in LOSSES:
             raise ValueError(f"loss={kind!r} is unknown; use one of {list(LOSSES)}.")
         if label_smoothing and kind == "wasserstein":
@@ -140,7 +140,16 @@ class AdversarialCode(Penalty):
     AutoencoderTransformer(n_components=2, penalties=[AdversarialCode(prior='uniform')])
     """
 
-    def __init__(self, prior="normal", weight=1.0, *, hidden_layer_sizes=(128, 128), critic_steps=1):
+    _parameter_constraints = {
+        **Penalty._parameter_constraints,
+        "prior": PRIOR,
+        "hidden_layer_sizes": LAYER_SIZES,
+        "critic_steps": [at_least(1)],
+    }
+
+    def __init__(
+        self, prior: Any = "normal", weight: float = 1.0, *, hidden_layer_sizes: Any = (128, 128), critic_steps: int = 1
+    ) -> None:
         self.prior = prior
         self.weight = weight
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -154,7 +163,7 @@ class AdversarialCode(Penalty):
     def critic(self, n_features: int, n_components: int) -> nn.Module:
         """The network that tells codes from draws; raises ValueError for a prior that does not fit."""
         fixed_prior(self.prior, n_components)
-        return Dense((n_components, *self.hidden_layer_sizes, 1), "silu")
+        return Dense((n_components, *layer_sizes(self.hidden_layer_sizes), 1), "silu")
 
     def __call__(self, step: Step) -> Tensor:
         """The encoder's part, in nats."""
@@ -191,7 +200,7 @@ class GenerativeAdversary(Model):
 
     def __init__(
         self,
-        network: BaseEstimator,
+        network: Any,
         likelihood: Likelihood,
         columns: Columns,
         n_components: int,
@@ -201,7 +210,7 @@ class GenerativeAdversary(Model):
         critic_steps: int,
         instance_noise: float = 0.0,
         n_classes: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.likelihood, self.prior, self.loss, self.critic_steps = likelihood, prior, loss, critic_steps
@@ -247,6 +256,14 @@ class GenerativeAdversary(Model):
             Objective("critic_", critic, lambda step: step.critic_terms, repeats=self.critic_steps),
         ]
 
+    def forward(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        """The rows that the generator gives for codes of shape (n_rows, n_components), in the data's units.
+
+        A conditional one also needs `classes`, of shape (n_rows, n_classes), one where a row is of a class.
+        """
+        eta = self.decoder(with_classes(z.to(self.reference), None if classes is None else classes.to(self.reference)))
+        return self.scaling.from_target(self.likelihood.mean(eta))
+
     def draw(self, n: int, generator: torch.Generator, classes: Tensor | None = None) -> Tensor:
         """Rows in the likelihood's units, of shape (n, n_features), of classes of shape (n, n_classes)."""
         return self.likelihood.mean(self.decoder(with_classes(self.prior.sample(n, self, generator), classes)))
@@ -276,7 +293,7 @@ class AdversarialStep:
         weight: Tensor | None = None,
         generator: torch.Generator | None = None,
         progress: float | Tensor = 1.0,
-    ):
+    ) -> None:
         # The likelihood's units, in which the generator speaks, are the critic's as well.
         self.model, self.target, self.weight = model, target, weight
         self.observed = None if observed is None else observed[:, : model.n_features]

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from skae.model.conditional import ConditionalStep, observed_with_classes, with_classes
@@ -54,7 +53,7 @@ class Autoencoder(Model):
 
     def __init__(
         self,
-        network: BaseEstimator,
+        network: Any,
         posterior: Posterior,
         likelihood: Likelihood,
         columns: Columns,
@@ -67,7 +66,7 @@ class Autoencoder(Model):
         walkback: int = 0,
         shortcut: bool = True,
         class_prior: Sequence[float] = (),
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.network, self.posterior, self.likelihood = network, posterior, likelihood
@@ -231,6 +230,14 @@ class Autoencoder(Model):
         input, observed = self.scaling.input(x)
         target = input if self.scaling.same_target else self.scaling.target(x)
         return input, target, observed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows of shape (n_rows, n_features), rebuilt, both in the data's units, as `reconstruct` of the estimator.
+
+        NaN marks an entry as not observed. A table is the matrix that its `TableEncoder` gives.
+        """
+        step = self.step(*self.prepare(x.to(self.reference)))
+        return self.scaling.from_target(step.rebuilt)
 
     def prepare_for_training(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Raw rows as (input, target, observed) in float32; columns of classes stand behind those of the input."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +48,9 @@ class Bits(Posterior):
 
     variational, is_random, is_choice = True, True, True
     term_names = ("negative_log_likelihood", "kl_divergence")
-    weight = DiagonalGaussian.weight
+    weight: Any = DiagonalGaussian.weight
 
-    def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli"):
+    def __init__(self, beta=1.0, *, kl_warm_up=0.0, noise="bernoulli") -> None:
         self.beta = beta
         self.kl_warm_up = kl_warm_up
         self.noise = noise

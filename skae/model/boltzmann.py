@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from skae.base.parameters import Part
 from skae.model.likelihoods import Bernoulli
 from skae.model.networks import Linear
 from skae.model.posteriors import Posterior
@@ -47,7 +47,7 @@ class Visible(nn.Module):
     hidden : Hidden
     """
 
-    def __init__(self, hidden: Hidden):
+    def __init__(self, hidden: Hidden) -> None:
         super().__init__()
         # In a list, so that the weights are not registered twice.
         self._hidden = [hidden]
@@ -67,7 +67,7 @@ class Visible(nn.Module):
         return torch.addcmul(self.bias, h @ self._hidden[0].weight, self.slope)
 
 
-class BoltzmannNetwork(BaseEstimator):
+class BoltzmannNetwork(Part):
     """One layer whose weights serve both ways.
 
     Parameters
@@ -76,7 +76,7 @@ class BoltzmannNetwork(BaseEstimator):
         What the first learning rate depends on.
     """
 
-    def __init__(self, n_hidden):
+    def __init__(self, n_hidden) -> None:
         self.n_hidden = n_hidden
 
     @property
@@ -122,7 +122,7 @@ class BoltzmannUnits(Posterior):
     is_random = True
     term_names = ("contrastive_divergence",)
 
-    def __init__(self, hidden="binary", *, n_gibbs=1, persistent=False, n_chains=128):
+    def __init__(self, hidden="binary", *, n_gibbs=1, persistent=False, n_chains=128) -> None:
         self.hidden = hidden
         self.n_gibbs = n_gibbs
         self.persistent = persistent
@@ -243,7 +243,7 @@ class BoltzmannUnits(Posterior):
 class Chains(nn.Module):
     """The visible units of persistent chains."""
 
-    def __init__(self, n_chains: int, n_features: int):
+    def __init__(self, n_chains: int, n_features: int) -> None:
         super().__init__()
         self.register_buffer("visible", torch.zeros(n_chains, n_features), persistent=False)
 

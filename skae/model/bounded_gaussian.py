@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from skae.model.likelihoods import Gaussian, LogisticOutput, check_scale, log_scale_of
+from skae.model.likelihoods import BOUNDS, SCALE, Gaussian, LogisticOutput, log_scale_of
 
 
 class BoundedGaussian(LogisticOutput):
@@ -44,16 +46,11 @@ class BoundedGaussian(LogisticOutput):
     True
     """
 
-    def __init__(self, bounds=(0.0, 1.0), *, scale="auto"):
+    _parameter_constraints = {"bounds": [BOUNDS], "scale": SCALE}
+
+    def __init__(self, bounds: Any = (0.0, 1.0), *, scale: float | str = "auto") -> None:
         self.bounds = bounds
         self.scale = scale
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if isinstance(self.bounds, str):
-            raise ValueError(f"BoundedGaussian(bounds={self.bounds!r}): use a pair (low, high) with low < high.")
-        super().check()
-        check_scale(self)
 
     def is_number(self, n_features: int, device: torch.device | str = "cpu") -> Tensor:
         """False for all columns: the decoder's output is on the logistic scale."""

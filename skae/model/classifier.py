@@ -33,7 +33,7 @@ class EncoderClassifier(Model):
 
     def __init__(
         self, columns: Columns, kind: type[Autoencoder], recipe: dict, corruption: Corruption | None, n_classes: int
-    ):
+    ) -> None:
         super().__init__()
         self._remember(locals())
         self.autoencoder = kind(**{**recipe, "columns": columns, "penalties": ()})
@@ -93,6 +93,11 @@ class EncoderClassifier(Model):
         """The cross-entropy, by all weights."""
         return [Objective("", [p for p in self.parameters() if p.requires_grad], lambda step: step.terms)]
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Logarithms of the class probabilities up to a constant, of rows in the data's units."""
+        input, _, observed = self.autoencoder.prepare(x.to(self.reference))
+        return self.step(input, input, observed).logits
+
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> ClassifierStep:
         """One batch in the model."""
         return ClassifierStep(self, input, target, observed, **options)
@@ -111,7 +116,9 @@ class ClassifierStep:
         As for `Step`.
     """
 
-    def __init__(self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options):
+    def __init__(
+        self, model: EncoderClassifier, input: Tensor, target, observed: Tensor | None = None, **options
+    ) -> None:
         self.model, self.target, self.weight = model, target, options.get("weight")
         self.rows = model.autoencoder.step(input, input, observed, **options)
 

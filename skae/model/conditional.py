@@ -36,7 +36,7 @@ class ConditionalStep(Step):
     models", NIPS 2015.
     """
 
-    def __init__(self, model, input, target, observed=None, **options):
+    def __init__(self, model, input, target, observed=None, **options) -> None:
         p = model.n_features
         self._told = input[..., p:] if input.shape[-1] > p else None
         if self._told is not None:

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
+from skae.base.parameters import not_negative, positive
 from skae.model.networks import Dense
 from skae.model.penalties import Penalty
 from skae.model.posteriors import Point
 
 if TYPE_CHECKING:
-    from skae.model.autoencoder import Autoencoder
     from skae.model.step import Step
 
 ESTIMATORS = ("exact", "hutchinson", "finite_difference")
@@ -98,18 +99,20 @@ class Contraction(Penalty):
     Contraction(estimator='exact', weight=0.5)
     """
 
-    def __init__(self, weight=0.1, *, estimator="hutchinson", second_order=0.0, noise_scale=0.1):
+    _parameter_constraints = {
+        **Penalty._parameter_constraints,
+        "estimator": [StrOptions(set(ESTIMATORS))],
+        "second_order": [not_negative()],
+        "noise_scale": [positive()],
+    }
+
+    def __init__(
+        self, weight: float = 0.1, *, estimator: str = "hutchinson", second_order: float = 0.0, noise_scale: float = 0.1
+    ) -> None:
         self.weight = weight
         self.estimator = estimator
         self.second_order = second_order
         self.noise_scale = noise_scale
-
-    def prepare(self, model: Autoencoder) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator={self.estimator!r} is unknown; use one of {sorted(ESTIMATORS)}.")
-        if not self.noise_scale > 0:
-            raise ValueError(f"noise_scale={self.noise_scale!r} must be above 0.")
 
     def __call__(self, step: Step) -> Tensor:
         """The penalty of each row."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
+from skae.base.parameters import LAYER_SIZES, Part, SequenceOf, at_least, layer_sizes, list_of
 from skae.model.convolutions import ConvDecoder, ConvEncoder, Frame, frame_of
 from skae.model.networks import ACTIVATIONS
 
 DOWN = ("stride", "max", "average")
 UP = ("transposed", "unpool", "upsample")
 PADDINGS = ("same", "valid")
+# What a size may be: one number for height and width, or both.
+SIZES = [at_least(1), SequenceOf(at_least(1), lengths=(2, 2))]
 
 
 def _height_and_width(value) -> tuple[int, int]:
@@ -22,7 +26,7 @@ def _height_and_width(value) -> tuple[int, int]:
     return int(height), int(width)
 
 
-class ConvNetwork(BaseEstimator):
+class ConvNetwork(Part):
     r"""Convolutional encoder and decoder, mirror images of each other, for rows that are images.
 
     Each layer divides height and width by the stride, two by default. A convolution with kernel f,
@@ -37,7 +41,7 @@ class ConvNetwork(BaseEstimator):
     image_shape : tuple of int
         (length,), (height, width) or (channels, height, width) of a row, which holds the numbers in
         C order: the first line of the first channel from left to right, then the next line.
-    channels : tuple of int, default=(16, 32)
+    channels : int or tuple of int, default=(16, 32)
         Channels after each convolution of the encoder; the decoder has them in reverse order. Two
         layers suffice for images of up to some thirty pixels; take one more each time the image is
         twice as large.
@@ -54,7 +58,7 @@ class ConvNetwork(BaseEstimator):
         by a convolution, which draws no checkerboards [3]_.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu"}, default="gelu"
         Activation of the hidden layers. The code and the output are linear.
-    hidden_layer_sizes : tuple of int, default=()
+    hidden_layer_sizes : int or tuple of int, default=()
         Dense hidden units between the convolutions and the code.
     stride : int or (int, int), default=2
         By what each layer divides height and width: the stride of the convolutions, or the window
@@ -90,19 +94,31 @@ class ConvNetwork(BaseEstimator):
     (1797, 5)
     """
 
+    _parameter_constraints = {
+        "image_shape": [SequenceOf(at_least(1), lengths=(1, 3))],
+        "channels": [at_least(1), list_of(at_least(1))],
+        "kernel_size": SIZES,
+        "stride": SIZES,
+        "down": [StrOptions(set(DOWN))],
+        "up": [StrOptions(set(UP))],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "hidden_layer_sizes": LAYER_SIZES,
+        "padding": [StrOptions(set(PADDINGS))],
+    }
+
     def __init__(
         self,
-        image_shape,
-        channels=(16, 32),
-        kernel_size=3,
+        image_shape: Any,
+        channels: Any = (16, 32),
+        kernel_size: Any = 3,
         *,
-        down="stride",
-        up="transposed",
-        activation="gelu",
-        hidden_layer_sizes=(),
-        stride=2,
-        padding="same",
-    ):
+        down: str = "stride",
+        up: str = "transposed",
+        activation: str = "gelu",
+        hidden_layer_sizes: Any = (),
+        stride: Any = 2,
+        padding: str = "same",
+    ) -> None:
         self.image_shape = image_shape
         self.channels = channels
         self.kernel_size = kernel_size
@@ -113,49 +129,36 @@ class ConvNetwork(BaseEstimator):
         self.stride = stride
         self.padding = padding
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        known_values = {"down": DOWN, "up": UP, "activation": sorted(ACTIVATIONS), "padding": PADDINGS}
-        for name, known in known_values.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use one of {list(known)}.")
+    def check_parameters(self) -> None:
+        """Raise ValueError for a decoder that needs another encoder, or kernels that are larger than the image."""
         if self.up == "unpool" and self.down != "max":
             raise ValueError(
                 f"up='unpool' needs the positions of the maxima that down='max' finds, but down={self.down!r}; use "
                 "down='max', or up='transposed'."
             )
-        for name in ("image_shape", "channels", "hidden_layer_sizes"):
-            if any(int(size) != size or size < 1 for size in getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r} must hold positive integers.")
-        if not 1 <= len(self.image_shape) <= 3:
-            raise ValueError(
-                f"image_shape={self.image_shape!r} must be (length,), (height, width) or (channels, height, width)."
-            )
-        if len(self.channels) == 0:
-            raise ValueError("channels=() has no convolution; use DenseNetwork for a network without.")
-        for name in ("kernel_size", "stride"):
-            value = getattr(self, name)
-            if not 1 <= np.size(value) <= 2 or any(int(size) != size or size < 1 for size in np.ravel(value)):
-                raise ValueError(f"{name}={value!r} must be a positive integer, or a pair of them: height and width.")
         self._frame()
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return layer_sizes(self.hidden_layer_sizes)
 
     def _frame(self) -> Frame:
         kernel, stride = (_height_and_width(value) for value in (self.kernel_size, self.stride))
-        return frame_of(self.image_shape, self.channels, kernel, stride, self.padding)
+        return frame_of(self.image_shape, layer_sizes(self.channels), kernel, stride, self.padding)
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
         """The map from `n_in` inputs, of which the image is the first, to `n_out` numbers about the code."""
         frame = self._frame()
         if n_in < frame.n_image:
             raise self._wrong_size(n_in)
-        return ConvEncoder(frame, n_in, n_out, self.down, self.activation, self.hidden_layer_sizes)
+        return ConvEncoder(frame, n_in, n_out, self.down, self.activation, self._sizes)
 
     def decoder(self, n_in: int, n_out: int, encoder: nn.Module) -> nn.Module:
         """The map from `n_in` components to the `n_out` numbers of the image."""
         frame = self._frame()
         if n_out != frame.n_image:
             raise self._wrong_size(n_out)
-        return ConvDecoder(frame, n_in, self.up, self.activation, tuple(reversed(self.hidden_layer_sizes)))
+        return ConvDecoder(frame, n_in, self.up, self.activation, tuple(reversed(self._sizes)))
 
     def _wrong_size(self, n_features: int) -> ValueError:
         shape = tuple(self.image_shape)
@@ -174,7 +177,7 @@ class ConvNetwork(BaseEstimator):
     @property
     def width(self) -> int:
         """Channels or units of the widest layer: what the first learning rate depends on."""
-        return max(*self.channels, *self.hidden_layer_sizes, 1)
+        return max(*layer_sizes(self.channels), *self._sizes, 1)
 
     def n_products(self, n_features: int) -> int:
         """Multiplications of a row on its way through both networks, without those of the code's layers."""
@@ -188,5 +191,5 @@ class ConvNetwork(BaseEstimator):
             )
             total += once * math.prod(small if self.down == "stride" else convolved)
             total += once * math.prod(small if self.up == "transposed" else frame.full[layer])
-        widths = (frame.n_last, *self.hidden_layer_sizes)
+        widths = (frame.n_last, *self._sizes)
         return total + 2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))

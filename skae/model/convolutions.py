@@ -98,7 +98,7 @@ class Convolution(nn.Module):
     kernel, padding, stride : (int, int)
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: Pair, padding: Pair, stride: Pair = (1, 1)):
+    def __init__(self, n_in: int, n_out: int, kernel: Pair, padding: Pair, stride: Pair = (1, 1)) -> None:
         super().__init__()
         self.n_in, self.n_out = n_in, n_out
         self.padding, self.stride = padding, stride
@@ -138,7 +138,9 @@ class TransposedConvolution(Convolution):
         Height and width of input and output.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: Pair, padding: Pair, stride: Pair, small: Pair, large: Pair):
+    def __init__(
+        self, n_in: int, n_out: int, kernel: Pair, padding: Pair, stride: Pair, small: Pair, large: Pair
+    ) -> None:
         super().__init__(n_in, n_out, kernel, padding, stride)
         sizes = zip(small, large, kernel, padding, stride, strict=True)
         # What the division in d' = ⌊(d − f + 2p)/s⌋ + 1 left over.
@@ -211,7 +213,7 @@ class ConvEncoder(nn.Module):
     hidden : sequence of int
     """
 
-    def __init__(self, frame: Frame, n_in: int, n_out: int, down: str, activation: str, hidden: Sequence[int]):
+    def __init__(self, frame: Frame, n_in: int, n_out: int, down: str, activation: str, hidden: Sequence[int]) -> None:
         super().__init__()
         self.down, self.activation, self.window, self.size = down, activation, frame.stride, frame.full[0]
         further = n_in - frame.n_image
@@ -280,7 +282,7 @@ class ConvDecoder(nn.Module):
     hidden : sequence of int
     """
 
-    def __init__(self, frame: Frame, n_in: int, up: str, activation: str, hidden: Sequence[int]):
+    def __init__(self, frame: Frame, n_in: int, up: str, activation: str, hidden: Sequence[int]) -> None:
         super().__init__()
         self.up, self.activation = up, activation
         self.n_last_channels, self.last_size = frame.channels[-1], frame.full[-1]

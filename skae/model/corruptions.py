@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skae.model.scaling import Scaling
+from skae.base.parameters import Number, Part, positive, range_of, share
+from skae.model.scaling import LARGEST, Scaling
 
 
 class Corrupted:
@@ -27,7 +30,7 @@ class Corrupted:
 
     __slots__ = ("changed", "log_level", "rows")
 
-    def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None):
+    def __init__(self, rows: Tensor, changed: Tensor | None = None, log_level: Tensor | None = None) -> None:
         self.rows, self.changed, self.log_level = rows, changed, log_level
 
     def select(self, index: Tensor) -> Corrupted:
@@ -40,7 +43,7 @@ class Corrupted:
         return Corrupted(*(None if old is None else torch.where(where, new, old) for old, new in pairs))
 
 
-class Corruption(BaseEstimator):
+class Corruption(Part):
     """Base of the corruptions.
 
     Attributes
@@ -55,17 +58,9 @@ class Corruption(BaseEstimator):
         """The corruptions of a Markov chain of so many steps."""
         return [self] * n_steps
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
         raise NotImplementedError
-
-
-def _check_share(part: BaseEstimator) -> None:
-    if not 0 <= part.share <= 1:
-        raise ValueError(f"{type(part).__name__}(share={part.share!r}): the share must be in [0, 1].")
 
 
 def _by_entry(x: Tensor, scaling: Scaling, draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
@@ -108,18 +103,11 @@ class GaussianNoise(Corruption):
     DenoisingAE(corruption=GaussianNoise(scale=(0.05, 2.0)), n_components=2)
     """
 
-    def __init__(self, scale=0.3, *, relative=True):
+    _parameter_constraints = {"scale": [positive(), range_of(positive())], "relative": ["boolean"]}
+
+    def __init__(self, scale: Any = 0.3, *, relative: bool = True) -> None:
         self.scale = scale
         self.relative = relative
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        low, high = self.bounds
-        if not 0 < low <= high:
-            raise ValueError(
-                f"GaussianNoise(scale={self.scale!r}): use a positive number, or a pair (low, high) with "
-                "0 < low <= high."
-            )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -167,19 +155,14 @@ class Masking(Corruption):
 
     replaces = True
 
-    def __init__(self, share=0.25, *, fill=0.0):
+    _parameter_constraints = {
+        "share": [share(), range_of(share())],
+        "fill": [Number(Real, -LARGEST, LARGEST, closed="both"), StrOptions({"mean"})],
+    }
+
+    def __init__(self, share: Any = 0.25, *, fill: float | str = 0.0) -> None:
         self.share = share
         self.fill = fill
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        low, high = self.bounds
-        if not 0 <= low <= high <= 1:
-            raise ValueError(
-                f"Masking(share={self.share!r}): the share must be in [0, 1], or a pair (low, high) with low <= high."
-            )
-        if isinstance(self.fill, str) and self.fill != "mean":
-            raise ValueError(f"Masking(fill={self.fill!r}): use a number or 'mean'.")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -207,12 +190,10 @@ class SaltAndPepper(Corruption):
 
     replaces = True
 
-    def __init__(self, share=0.25):
-        self.share = share
+    _parameter_constraints = {"share": [share()]}
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        _check_share(self)
+    def __init__(self, share: float = 0.25) -> None:
+        self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
@@ -240,12 +221,10 @@ class Swap(Corruption):
 
     replaces = True
 
-    def __init__(self, share=0.15):
-        self.share = share
+    _parameter_constraints = {"share": [share()]}
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        _check_share(self)
+    def __init__(self, share: float = 0.15) -> None:
+        self.share = share
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
         """Corrupt standardised rows of shape (n_rows, n_features)."""
@@ -267,7 +246,9 @@ class CallableCorruption(Corruption):
         Takes and returns an array of shape (n_rows, n_features).
     """
 
-    def __init__(self, function: Callable):
+    _parameter_constraints = {"function": [callable]}
+
+    def __init__(self, function: Callable) -> None:
         self.function = function
 
     def corrupt(self, x: Tensor, scaling: Scaling, generator: torch.Generator) -> Corrupted:
@@ -292,13 +273,9 @@ CORRUPTIONS = {"gaussian": GaussianNoise, "masking": Masking, "salt_and_pepper":
 
 
 def as_corruption(corruption: str | Corruption | Callable | None) -> Corruption | None:
-    """The part that a string or a function names, or the part itself, checked."""
+    """The part that a string or a function names, or the part itself."""
     if isinstance(corruption, str):
-        part = CORRUPTIONS[corruption]()
-    elif corruption is None or isinstance(corruption, Corruption):
-        part = corruption
-    else:
-        part = CallableCorruption(corruption)
-    if part is not None:
-        part.check()
-    return part
+        return CORRUPTIONS[corruption]()
+    if corruption is None or isinstance(corruption, Corruption):
+        return corruption
+    return CallableCorruption(corruption)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from skae.model.adversarial import AdversarialLoss
 from skae.model.networks import Dense
 from skae.model.penalties import Penalty
-from skae.model.priors import Prior, as_prior, fixed_prior
+from skae.model.priors import PRIOR, Prior, as_prior, fixed_prior
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
@@ -47,7 +48,9 @@ class MaximumMeanDiscrepancy(Penalty):
                            penalties=[MaximumMeanDiscrepancy()])
     """
 
-    def __init__(self, prior="normal", weight=10.0):
+    _parameter_constraints = {**Penalty._parameter_constraints, "prior": PRIOR}
+
+    def __init__(self, prior: Any = "normal", weight: float = 10.0) -> None:
         self.prior = prior
         self.weight = weight
 
@@ -128,14 +131,17 @@ class TotalCorrelation(Penalty):
     VAE(n_components=2, penalties=[TotalCorrelation()])
     """
 
-    def __init__(self, weight=5.0, *, estimator="minibatch"):
+    _parameter_constraints = {
+        **Penalty._parameter_constraints,
+        "estimator": [StrOptions({"minibatch", "critic"})],
+    }
+
+    def __init__(self, weight: float = 5.0, *, estimator: str = "minibatch") -> None:
         self.weight = weight
         self.estimator = estimator
 
     def prepare(self, model: Autoencoder) -> None:
-        """Raise ValueError for an estimator that is unknown or that this code does not allow."""
-        if self.estimator not in ("minibatch", "critic"):
-            raise ValueError(f"estimator={self.estimator!r} is unknown; use 'minibatch' or 'critic'.")
+        """Raise ValueError for an estimator that this code does not allow."""
         if self.estimator == "minibatch" and not hasattr(model.posterior, "log_variance"):
             raise ValueError("TotalCorrelation(estimator='minibatch') needs a VAE; use estimator='critic'.")
 

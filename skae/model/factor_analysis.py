@@ -113,7 +113,7 @@ def estimate_factors(rows: Tensor, known: Tensor, weight: Tensor | None, n_facto
 class _FactorAnalysis:
     """The state of `estimate_factors`: everything is in units of the columns' deviations."""
 
-    def __init__(self, rows: Tensor, known: Tensor, weight: Tensor, n_factors: int):
+    def __init__(self, rows: Tensor, known: Tensor, weight: Tensor, n_factors: int) -> None:
         # Rows that FEW_STEPS can afford.
         most = int(MAX_PRODUCTS / (2 * FEW_STEPS * rows.shape[1] * n_factors**2))
         every = max(1, -(-len(rows) // max(most, 2 * n_factors)))

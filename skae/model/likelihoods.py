@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
+from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Poisson as PoissonDistribution
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn import functional
 
-from skae.model.scaling import Columns
+from skae.base.parameters import Number, Part, any_number, positive, range_of
+from skae.model.scaling import LARGEST, SMALLEST, Columns
 
 # How far from certain an expectation is kept where its link would be infinite.
 UNSURE = 0.01
 
 
-class Likelihood(BaseEstimator):
+class Likelihood(Part):
     """Base of the likelihoods: hyperparameters only; what is learnt is handed in as `extras`.
 
     A likelihood scores a target, the row mapped by `target_affine`, given the decoder's output
@@ -36,9 +39,6 @@ class Likelihood(BaseEstimator):
 
     continuous = True
     compares_columns, compares_entries = False, False
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
 
     def check_rows(self, columns: Columns) -> None:
         """Raise ValueError for values that the likelihood cannot score."""
@@ -148,15 +148,9 @@ def log_scale_of(scale, first: float, n_features: int, spread: float) -> dict[st
     return {"log_scale": (torch.full((1,), math.log(scale / spread)), False)}
 
 
-def check_scale(part: BaseEstimator) -> None:
-    """Raise ValueError where the part's `scale` is none."""
-    scale = part.scale
-    valid = scale in ("auto", "shared", "columns") if isinstance(scale, str) else scale > 0
-    if not valid:
-        raise ValueError(
-            f"{type(part).__name__}(scale={scale!r}): use a positive number in the data's units, "
-            "'shared', 'columns' or 'auto'."
-        )
+# What parameters of these kinds may be.
+BOUNDS = range_of(any_number(), "<")
+SCALE = [Number(Real, SMALLEST, LARGEST, closed="both"), StrOptions({"auto", "shared", "columns"})]
 
 
 class Gaussian(Likelihood):
@@ -179,12 +173,10 @@ class Gaussian(Likelihood):
     VAE(likelihood=Gaussian(scale='columns'), n_components=2)
     """
 
-    def __init__(self, scale="auto"):
-        self.scale = scale
+    _parameter_constraints = {"scale": SCALE}
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        check_scale(self)
+    def __init__(self, scale: float | str = "auto") -> None:
+        self.scale = scale
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of σ in units of the target."""
@@ -235,15 +227,11 @@ class StudentT(Likelihood):
     VAE(likelihood=StudentT(df=3), n_components=2)
     """
 
-    def __init__(self, df=4.0, *, scale="auto"):
+    _parameter_constraints = {"df": [positive()], "scale": SCALE}
+
+    def __init__(self, df: float = 4.0, *, scale: float | str = "auto") -> None:
         self.df = df
         self.scale = scale
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        check_scale(self)
-        if not self.df > 0:
-            raise ValueError(f"StudentT(df={self.df!r}): the degrees of freedom must be positive.")
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of the scale in units of the target."""
@@ -266,15 +254,6 @@ class LogisticOutput(Likelihood):
 
     The target is the row mapped from `bounds`, a pair or "auto", to [0, 1].
     """
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if isinstance(self.bounds, str) and self.bounds == "auto":
-            return
-        if isinstance(self.bounds, str) or len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
-            raise ValueError(
-                f"{type(self).__name__}(bounds={self.bounds!r}): use 'auto' or a pair (low, high) with low < high."
-            )
 
     def keeps_units(self, n_features: int) -> Tensor:
         """All, where the bounds are numbers."""
@@ -344,7 +323,9 @@ class Bernoulli(LogisticOutput):
 
     continuous = False
 
-    def __init__(self, bounds=(0.0, 1.0)):
+    _parameter_constraints = {"bounds": [StrOptions({"auto"}), BOUNDS]}
+
+    def __init__(self, bounds: Any = (0.0, 1.0)) -> None:
         self.bounds = bounds
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:

@@ -83,6 +83,10 @@ class MaskedStep(Step):
         """What is known, and the bins that each number fills."""
         return torch.cat([self.known, self.model.bins_of(self.seen)], dim=1)
 
+    def encoder_function(self, x: Tensor) -> Tensor:
+        """The code as a function of the rows: what stands in the gaps, and the bins, change with them."""
+        return self.model.step(x, self._target, self.observed).code
+
     @cached_property
     def target(self) -> Tensor:
         """What the guess leaves over of hidden numbers, in units of its deviation; other entries as they are."""
@@ -150,7 +154,7 @@ class MaskedModel(Autoencoder):
         n_factors=0,
         corruption=None,
         penalties=(),
-    ):
+    ) -> None:
         self.n_factors = n_factors
         super().__init__(
             network, posterior, likelihood, columns, n_components, corruption=corruption, penalties=penalties,

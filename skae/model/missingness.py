@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Options
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skae.base.parameters import Part, SequenceOf
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.step import Step
 
@@ -24,7 +26,11 @@ START = 1.0
 N_DRAWS = 16
 
 
-class Missingness(BaseEstimator):
+# What a direction may be: high values are missing, low ones, or it is not known.
+SIGN = Options(Real, {-1, 0, 1})
+
+
+class Missingness(Part):
     """Base of the models of why entries are missing; what is learnt lives in the module of `build`."""
 
     def check(self, n_features: int) -> None:
@@ -63,7 +69,9 @@ class SelfMasking(Missingness):
     VAE(missingness=SelfMasking(known_sign=-1), n_components=2)
     """
 
-    def __init__(self, known_sign=None):
+    _parameter_constraints = {"known_sign": [SIGN, SequenceOf(SIGN), None]}
+
+    def __init__(self, known_sign: Any = None) -> None:
         self.known_sign = known_sign
 
     def check(self, n_features: int) -> None:
@@ -99,7 +107,7 @@ class SelfMask(nn.Module):
     # They move further than a network's weights do. Faster still, an unknown sign was more often the wrong one.
     pace = 3.0
 
-    def __init__(self, model: Autoencoder, sign: Tensor):
+    def __init__(self, model: Autoencoder, sign: Tensor) -> None:
         super().__init__()
         p, variance = model.n_features, model.scaling.relative_variance
         unit = torch.where(variance > 0, variance, 1.0).sqrt()
@@ -215,7 +223,7 @@ class NotAtRandom(DiagonalGaussian):
 
     def __init__(
         self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal", missingness=None
-    ):
+    ) -> None:
         super().__init__(
             beta, kl_warm_up=kl_warm_up, free_bits=free_bits, n_importance_samples=n_importance_samples, prior=prior
         )

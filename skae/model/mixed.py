@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from sklearn.base import clone
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from torch import Tensor
 
-from skae.model.likelihoods import Bernoulli, Gaussian, Likelihood, StudentT, check_scale, log_scale_of
+from skae.base.estimators import clone
+from skae.base.parameters import at_least, list_of, positive
+from skae.model.likelihoods import SCALE, Bernoulli, Gaussian, Likelihood, StudentT, log_scale_of
 from skae.model.multinomial import Multinomial
 from skae.model.scaling import Columns
 
@@ -118,26 +120,33 @@ class Mixed(Likelihood):
         n_components=2)
     """
 
-    def __init__(self, groups="auto", *, numeric="gaussian", scale="auto", df=4.0, table_encoder=None):
+    _parameter_constraints = {
+        "groups": [StrOptions({"auto"}), list_of(tuple, list)],
+        "numeric": [StrOptions({"gaussian", "student_t"})],
+        "scale": SCALE,
+        "df": [positive()],
+        "table_encoder": [HasMethods(["fit", "transform", "inverse_transform"]), None],
+    }
+
+    def __init__(
+        self,
+        groups: Any = "auto",
+        *,
+        numeric: str = "gaussian",
+        scale: float | str = "auto",
+        df: float = 4.0,
+        table_encoder: Any = None,
+    ) -> None:
         self.groups = groups
         self.numeric = numeric
         self.scale = scale
         self.df = df
         self.table_encoder = table_encoder
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.numeric not in ("gaussian", "student_t"):
-            raise ValueError(f"Mixed(numeric={self.numeric!r}): use 'gaussian' or 'student_t'.")
-        check_scale(self)
-        if not self.df > 0:
-            raise ValueError(f"Mixed(df={self.df!r}): the degrees of freedom must be positive.")
-        if self.table_encoder is not None and not hasattr(self.table_encoder, "inverse_transform"):
-            raise ValueError(f"Mixed(table_encoder={self.table_encoder!r}): use a TableEncoder, or None.")
-        if isinstance(self.groups, str) and self.groups == "auto":
-            return
-        for group in [self.groups] if isinstance(self.groups, str) else self.groups:
-            if isinstance(group, str) or len(group) != 2 or group[0] not in KINDS or not group[1] >= 1:
+    def check_parameters(self) -> None:
+        """Raise ValueError for groups that are none."""
+        for group in () if isinstance(self.groups, str) else self.groups:
+            if len(group) != 2 or group[0] not in KINDS or not at_least(1).is_satisfied_by(group[1]):
                 raise ValueError(
                     f"Mixed(groups=...) holds {group!r}: use pairs (kind, width) with a kind of {KINDS} and a width of "
                     "at least 1."

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Multinomial as MultinomialDistribution
 
+from skae.base.parameters import at_least
 from skae.model.likelihoods import UNSURE, CountLikelihood
 from skae.model.scaling import Columns
 
@@ -52,13 +53,10 @@ class Multinomial(CountLikelihood):
 
     compares_columns, compares_entries = True, True
 
-    def __init__(self, n_trials=1):
-        self.n_trials = n_trials
+    _parameter_constraints = {"n_trials": [at_least(1)]}
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if int(self.n_trials) != self.n_trials or self.n_trials < 1:
-            raise ValueError(f"Multinomial(n_trials={self.n_trials!r}): use a positive integer.")
+    def __init__(self, n_trials: int = 1) -> None:
+        self.n_trials = n_trials
 
     def distribution(self, eta: Tensor, extras: dict[str, Tensor]) -> Distribution:
         """The distribution of a whole row of `n_trials` in all, given the decoder's output."""

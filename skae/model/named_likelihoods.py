@@ -22,6 +22,4 @@ LIKELIHOODS = {
 
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
     """The part that a string names, or the part itself, checked."""
-    part = LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood
-    part.check()
-    return part
+    return LIKELIHOODS[likelihood]() if isinstance(likelihood, str) else likelihood

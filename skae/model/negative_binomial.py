@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
 from torch.nn import functional
 
+from skae.base.parameters import positive
 from skae.model.likelihoods import CountLikelihood
 
 # First value of θ, and the largest, from which on the distribution is Poisson's but for rounding.
@@ -41,22 +43,16 @@ class NegativeBinomial(CountLikelihood):
     VAE(likelihood=NegativeBinomial(), n_components=2)
     """
 
-    def __init__(self, dispersion="columns"):
-        self.dispersion = dispersion
+    _parameter_constraints = {"dispersion": [positive(), StrOptions({"shared", "columns"})]}
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        dispersion = self.dispersion
-        if not (dispersion in ("shared", "columns") if isinstance(dispersion, str) else dispersion > 0):
-            raise ValueError(
-                f"NegativeBinomial(dispersion={dispersion!r}): use a positive number, 'shared' or 'columns'."
-            )
+    def __init__(self, dispersion: float | str = "columns") -> None:
+        self.dispersion = dispersion
 
     def extras(self, n_features: int, variational: bool, spread: float) -> dict[str, tuple[Tensor, bool]]:
         """The logarithm of θ."""
         learnt = isinstance(self.dispersion, str)
         size = n_features if self.dispersion == "columns" else 1
-        return {"log_dispersion": (torch.full((size,), math.log(FIRST if learnt else self.dispersion)), learnt)}
+        return {"log_dispersion": (torch.full((size,), math.log(FIRST if learnt else float(self.dispersion))), learnt)}
 
     def _log_dispersion(self, extras: dict[str, Tensor]) -> Tensor:
         learnt = isinstance(self.dispersion, str)

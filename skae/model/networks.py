@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 from torch.nn import functional
+
+from skae.base.parameters import LAYER_SIZES, Part, layer_sizes, share
 
 # Of what a layer has just made, so that they may work in place.
 ACTIVATIONS = {
@@ -46,7 +49,7 @@ class Linear(nn.Module):
     n_in, n_out : int
     """
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
         self.bias = nn.Parameter(torch.zeros(n_out))
@@ -82,7 +85,7 @@ class Linear(nn.Module):
 class Dropout(nn.Module):
     """Dropout that draws from a private generator, which the trainer sets."""
 
-    def __init__(self, share: float):
+    def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
         self.generator: torch.Generator | None = None
@@ -107,7 +110,7 @@ class Dense(nn.Module):
         Share of hidden and input entries zeroed while training.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, dropout: float = 0.0, input_dropout: float = 0.0):
+    def __init__(self, sizes: Sequence[int], activation: str, dropout: float = 0.0, input_dropout: float = 0.0) -> None:
         super().__init__()
         self.sizes, self.activation = tuple(sizes), activation
         self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
@@ -160,7 +163,7 @@ class TiedDense(nn.Module):
         Features; where the encoder has more inputs (a condition), its first `n_out` are tied.
     """
 
-    def __init__(self, encoder: Dense, n_in: int, n_out: int, dropout: float = 0.0):
+    def __init__(self, encoder: Dense, n_in: int, n_out: int, dropout: float = 0.0) -> None:
         super().__init__()
         # In a list, so that the encoder's parameters are not registered twice.
         self._encoder = [encoder]
@@ -189,14 +192,14 @@ class TiedDense(nn.Module):
         return functional.linear(z, weights[-1].t(), self.biases[-1])
 
 
-class DenseNetwork(BaseEstimator):
+class DenseNetwork(Part):
     """Fully connected encoder and decoder, mirror images of each other.
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(128, 64)
-        Hidden units of the encoder, from the input on; the decoder has them in reverse order. An
-        empty tuple makes both linear.
+    hidden_layer_sizes : int or tuple of int, default=(128, 64)
+        Hidden units of the encoder, from the input on; the decoder has them in reverse order. A
+        number is a single layer, and an empty tuple makes both linear.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu"}, default="gelu"
         Activation of the hidden units. The code and the output are linear.
     tied : bool, default=False
@@ -221,47 +224,54 @@ class DenseNetwork(BaseEstimator):
     (150, 2)
     """
 
-    def __init__(self, hidden_layer_sizes=(128, 64), activation="gelu", *, tied=False, dropout=0.0, input_dropout=0.0):
+    _parameter_constraints = {
+        "hidden_layer_sizes": LAYER_SIZES,
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "tied": ["boolean"],
+        "dropout": [share("left")],
+        "input_dropout": [share("left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (128, 64),
+        activation: str = "gelu",
+        *,
+        tied: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.tied = tied
         self.dropout = dropout
         self.input_dropout = input_dropout
 
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation={self.activation!r} is unknown; use one of {sorted(ACTIVATIONS)}.")
-        if any(int(size) != size or size < 1 for size in self.hidden_layer_sizes):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold positive integers; "
-                "use () for a linear network."
-            )
-        for name in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be in [0, 1).")
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return layer_sizes(self.hidden_layer_sizes)
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
         """The map from `n_in` inputs to `n_out` numbers about the code."""
-        sizes = (n_in, *self.hidden_layer_sizes, n_out)
+        sizes = (n_in, *self._sizes, n_out)
         return Dense(sizes, self.activation, self.dropout, self.input_dropout)
 
     def decoder(self, n_in: int, n_out: int, encoder: nn.Module) -> nn.Module:
         """The map from `n_in` components to `n_out` numbers about the row."""
         if self.tied:
             return TiedDense(encoder, n_in, n_out, self.dropout)
-        return Dense((n_in, *reversed(self.hidden_layer_sizes), n_out), self.activation, self.dropout)
+        return Dense((n_in, *reversed(self._sizes), n_out), self.activation, self.dropout)
 
     # What a fit asks of a network ------------------------------------------------------------
 
     @property
     def width(self) -> int | None:
         """Units of the widest hidden layer: what the first learning rate depends on."""
-        return max(self.hidden_layer_sizes, default=None)
+        return max(self._sizes, default=None)
 
     def n_products(self, n_features: int) -> int:
         """Multiplications of a row on its way through both networks, without those of the code's layers."""
-        widths = (n_features, *self.hidden_layer_sizes)
+        widths = (n_features, *self._sizes)
         return 2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
 
 
@@ -280,7 +290,7 @@ class Shortcut(nn.Module):
         The linear path reads the first `n_linear` of the `n_in` inputs.
     """
 
-    def __init__(self, network: nn.Module | None, n_linear: int, n_in: int, n_out: int):
+    def __init__(self, network: nn.Module | None, n_linear: int, n_in: int, n_out: int) -> None:
         super().__init__()
         self.network, self.n_linear = network, n_linear
         self.linear = Linear(n_linear, n_out)

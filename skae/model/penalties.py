@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part, not_negative
 from skae.model.networks import Shortcut
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skae.model.step import Step
 
 
-class Penalty(BaseEstimator):
+class Penalty(Part):
     r"""Base of the penalties: `penalty(step)` returns a tensor P of shape (n_rows,).
 
     All weights have one unit. A point code minimises, for standardised rows x, whose columns have
@@ -34,10 +34,18 @@ class Penalty(BaseEstimator):
     A penalty with a critic returns a module from `critic` and that module's own loss from
     `critic_terms`, which may change nothing but the critic: the trainer then has a second player.
     `step.critic(self)` is that module.
+
+    Attributes
+    ----------
+    weight : float
+        λ; most penalties have it as a parameter.
+    critic_steps : int
+        Updates of the critic at each batch.
     """
 
+    _parameter_constraints = {"weight": [not_negative()]}
+
     weight = 1.0
-    # Updates of the critic at each batch.
     critic_steps = 1
 
     @property
@@ -93,7 +101,7 @@ class Anchor(Penalty):
     AutoencoderTransformer(n_components=2, penalties=[Anchor(weight=0.1)])
     """
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
 
     def prepare(self, model: Autoencoder) -> None:
@@ -125,7 +133,7 @@ class LaplaceCode(Penalty):
     AutoencoderTransformer(n_components=20, penalties=[LaplaceCode(weight=0.1)])
     """
 
-    def __init__(self, weight=0.01):
+    def __init__(self, weight: float = 0.01) -> None:
         self.weight = weight
 
     def __call__(self, step: Step) -> Tensor:
@@ -146,7 +154,7 @@ class GaussianCode(Penalty):
         1 charges the code's squared length, of standardised rows, as much as the squared error.
     """
 
-    def __init__(self, weight=0.01):
+    def __init__(self, weight: float = 0.01) -> None:
         self.weight = weight
 
     def __call__(self, step: Step) -> Tensor:

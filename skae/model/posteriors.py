@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part
 from skae.model.networks import ACTIVATIONS
 from skae.model.priors import NormalPrior, Prior, as_prior
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CODE_ACTIVATIONS = {**ACTIVATIONS, "relu": torch.relu}
 
 
-class Posterior(BaseEstimator):
+class Posterior(Part):
     """Base of the posteriors: what the encoder's output says of the code, and the terms of the loss.
 
     A posterior that learns numbers of its own beside the networks returns a module that holds them
@@ -116,7 +116,7 @@ class Point(Posterior):
         Whether a start at PCA has components of unit variance, as `PCA(whiten=True)` has.
     """
 
-    def __init__(self, activation="identity", *, start=0.5, whiten=False):
+    def __init__(self, activation="identity", *, start=0.5, whiten=False) -> None:
         self.activation = activation
         self.start = start
         self.whiten = whiten
@@ -167,7 +167,7 @@ class DiagonalGaussian(Posterior):
     variational, is_linear, is_random = True, True, True
     term_names = ("negative_log_likelihood", "kl_divergence", "negative_importance_weighted_bound")
 
-    def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal"):
+    def __init__(self, beta=1.0, *, kl_warm_up=0.0, free_bits=0.0, n_importance_samples=1, prior="normal") -> None:
         self.beta = beta
         self.kl_warm_up = kl_warm_up
         self.free_bits = free_bits

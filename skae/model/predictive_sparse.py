@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skae.base.parameters import Part
 from skae.model.posteriors import Posterior
 from skae.model.step import Step
 
@@ -111,7 +111,7 @@ class Dictionary(nn.Module):
 
     no_decay, pace = True, DICTIONARY_PACE
 
-    def __init__(self, n_components: int, n_features: int):
+    def __init__(self, n_components: int, n_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(n_components, n_features))
 
@@ -162,7 +162,7 @@ class UnrolledShrinkage(nn.Module):
 
     no_decay = True
 
-    def __init__(self, n_in: int, n_out: int, n_layers: int):
+    def __init__(self, n_in: int, n_out: int, n_layers: int) -> None:
         super().__init__()
         self.n_layers = n_layers
         self.into = nn.Parameter(torch.zeros(n_out, n_in))
@@ -201,7 +201,7 @@ class UnrolledShrinkage(nn.Module):
         return code
 
 
-class SparseCodingNetwork(BaseEstimator):
+class SparseCodingNetwork(Part):
     """Unrolled shrinkage as the encoder and a dictionary as the decoder.
 
     Parameters
@@ -210,7 +210,7 @@ class SparseCodingNetwork(BaseEstimator):
         Steps of the encoder after the first thresholding.
     """
 
-    def __init__(self, n_layers=3):
+    def __init__(self, n_layers=3) -> None:
         self.n_layers = n_layers
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
@@ -265,7 +265,7 @@ class PredictiveSparse(Posterior):
     n_start_rows = START_ROWS
     term_names = ("negative_log_likelihood", "sparsity", "prediction")
 
-    def __init__(self, sparsity=0.1, *, prediction=1.0, n_solver_steps=10):
+    def __init__(self, sparsity=0.1, *, prediction=1.0, n_solver_steps=10) -> None:
         self.sparsity = sparsity
         self.prediction = prediction
         self.n_solver_steps = n_solver_steps

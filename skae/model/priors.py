@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
+
+from skae.base.parameters import Part, at_least, not_negative, positive
 
 if TYPE_CHECKING:
     from skae.model.autoencoder import Autoencoder
 
 
-class Prior(BaseEstimator):
-    """Base of the priors: `sample` draws codes; one with a density has `log_prob` as well."""
+class Prior(Part):
+    """Base of the priors: `sample` draws codes; one with a density has `log_prob` as well.
+
+    Attributes
+    ----------
+    n_start_rows : int
+        Training rows that `start_from_rows` wants.
+    """
 
     n_start_rows = 0
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
+        """Raise ValueError for codes that do not fit."""
 
     def build(self, model: Autoencoder) -> nn.Module | None:
         """What the prior of a VAE learns, which is mostly nothing; raises ValueError for one without a density."""
@@ -72,13 +80,10 @@ class UniformPrior(Prior):
         √3 by default, for components of unit variance.
     """
 
-    def __init__(self, high=3**0.5):
-        self.high = high
+    _parameter_constraints = {"high": [positive()]}
 
-    def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if not self.high > 0:
-            raise ValueError(f"UniformPrior(high={self.high!r}): high must be positive.")
+    def __init__(self, high: float = 3**0.5) -> None:
+        self.high = high
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
         """Draw codes of shape (n, n_components)."""
@@ -107,19 +112,21 @@ class MixturePrior(Prior):
     Makhzani et al., "Adversarial autoencoders", 2015, figure 4.
     """
 
-    def __init__(self, n_modes=10, *, radius=3.0, scale=0.8, width=0.3):
+    _parameter_constraints = {
+        "n_modes": [at_least(1)],
+        "radius": [positive()],
+        "scale": [positive()],
+        "width": [positive()],
+    }
+
+    def __init__(self, n_modes: int = 10, *, radius: float = 3.0, scale: float = 0.8, width: float = 0.3) -> None:
         self.n_modes = n_modes
         self.radius = radius
         self.scale = scale
         self.width = width
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if int(self.n_modes) != self.n_modes or self.n_modes < 1:
-            raise ValueError(f"MixturePrior(n_modes={self.n_modes!r}): n_modes must be a positive integer.")
-        for name in ("radius", "scale", "width"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"MixturePrior({name}={getattr(self, name)!r}): {name} must be positive.")
+        """Raise ValueError for codes without a plane."""
         _check_plane(self, n_components)
 
     def _modes(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,13 +163,13 @@ class SwissRollPrior(Prior):
         Standard deviation of the noise around the spiral.
     """
 
-    def __init__(self, noise=0.05):
+    _parameter_constraints = {"noise": [not_negative()]}
+
+    def __init__(self, noise: float = 0.05) -> None:
         self.noise = noise
 
     def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.noise < 0:
-            raise ValueError(f"SwissRollPrior(noise={self.noise!r}): the noise must not be negative.")
+        """Raise ValueError for codes without a plane."""
         _check_plane(self, n_components)
 
     def sample(self, n: int, model: Any, generator: torch.Generator) -> Tensor:
@@ -185,7 +192,9 @@ class CallablePrior(Prior):
         (n, n_components).
     """
 
-    def __init__(self, function: Callable):
+    _parameter_constraints = {"function": [callable]}
+
+    def __init__(self, function: Callable) -> None:
         self.function = function
 
     def check(self, n_components: int) -> None:
@@ -230,20 +239,15 @@ class VampPrior(Prior):
     VAE(n_components=2, prior=VampPrior(n_pseudo_inputs=100))
     """
 
-    def __init__(self, n_pseudo_inputs=500):
+    _parameter_constraints = {"n_pseudo_inputs": [at_least(1)]}
+
+    def __init__(self, n_pseudo_inputs: int = 500) -> None:
         self.n_pseudo_inputs = n_pseudo_inputs
 
     @property
     def n_start_rows(self) -> int:  # type: ignore[override]
         """Training rows that `start_from_rows` wants."""
         return self.n_pseudo_inputs
-
-    def check(self, n_components: int) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if int(self.n_pseudo_inputs) != self.n_pseudo_inputs or self.n_pseudo_inputs < 1:
-            raise ValueError(
-                f"VampPrior(n_pseudo_inputs={self.n_pseudo_inputs!r}): n_pseudo_inputs must be a positive integer."
-            )
 
     def build(self, model: Autoencoder) -> nn.Module:
         """The pseudo-inputs, in standardised units."""
@@ -285,7 +289,7 @@ class PseudoInputs(nn.Module):
     # Pulling them to the mean would make them one.
     no_decay = True
 
-    def __init__(self, n: int, n_features: int):
+    def __init__(self, n: int, n_features: int) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(n, n_features))
 
@@ -312,6 +316,8 @@ PRIORS = {
     "swiss_roll": SwissRollPrior,
     "vamp": VampPrior,
 }
+# What a parameter of this kind may be.
+PRIOR = [StrOptions(set(PRIORS)), Prior, callable]
 
 
 def as_prior(prior: str | Prior | Callable) -> Prior:

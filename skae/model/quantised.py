@@ -92,7 +92,7 @@ class Codebooks(nn.Module):
     # Pulling them to zero would make them one.
     no_decay = True
 
-    def __init__(self, n_groups: int, n_codes: int, width: int, shared: bool):
+    def __init__(self, n_groups: int, n_codes: int, width: int, shared: bool) -> None:
         super().__init__()
         self.n_groups, self.width, self.shared = n_groups, width, shared
         self.vectors = nn.Parameter(torch.zeros(1 if shared else n_groups, n_codes, width))
@@ -219,7 +219,9 @@ class Quantised(Posterior):
     step_class, is_choice = QuantisedStep, True
     term_names = ("negative_log_likelihood", "codebook", "commitment")
 
-    def __init__(self, n_codes=256, code_width="auto", *, n_features=1, shared=False, commitment=1.0, revive=True):
+    def __init__(
+        self, n_codes=256, code_width="auto", *, n_features=1, shared=False, commitment=1.0, revive=True
+    ) -> None:
         self.n_codes = n_codes
         self.code_width = code_width
         self.n_features = n_features

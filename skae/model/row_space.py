@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skae.base.parameters import Part, layer_sizes
 from skae.model.autoencoder import Autoencoder
 from skae.model.corruptions import GaussianNoise
 from skae.model.likelihoods import Gaussian
@@ -71,7 +71,7 @@ class RowSpace:
         Their moments.
     """
 
-    def __init__(self, rows: Tensor, columns: Columns):
+    def __init__(self, rows: Tensor, columns: Columns) -> None:
         self.columns = columns
         centred = (rows - columns.mean) / columns.spread
         values, left = torch.linalg.eigh(centred @ centred.T)
@@ -124,7 +124,7 @@ class RowSpace:
         return made
 
 
-class ProjectedNetwork(BaseEstimator):
+class ProjectedNetwork(Part):
     """A dense network between projections on fixed axes.
 
     Parameters
@@ -134,20 +134,20 @@ class ProjectedNetwork(BaseEstimator):
     basis : Tensor of shape (n_features, n_axes)
     """
 
-    def __init__(self, network: DenseNetwork, basis: Tensor):
+    def __init__(self, network: DenseNetwork, basis: Tensor) -> None:
         self.network = network
         self.basis = basis
 
     def encoder(self, n_in: int, n_out: int) -> nn.Module:
         """From rows, and what stands beside them, to `n_out` numbers about the code."""
         p, r = self.basis.shape
-        if not len(self.network.hidden_layer_sizes):
+        if not layer_sizes(self.network.hidden_layer_sizes):
             return self.network.encoder(n_in, n_out)
         return ProjectedEncoder(self.network.encoder(n_in - p + r, n_out), Basis(self.basis), n_in - p)
 
     def decoder(self, n_in: int, n_out: int, encoder: Any) -> nn.Module:
         """From codes to rows."""
-        if not len(self.network.hidden_layer_sizes):
+        if not layer_sizes(self.network.hidden_layer_sizes):
             return self.network.decoder(n_in, n_out, encoder)
         return ProjectedDecoder(self.network.decoder(n_in, self.basis.shape[1], encoder.inner), encoder.basis)
 
@@ -164,7 +164,7 @@ class ProjectedNetwork(BaseEstimator):
 class Basis(nn.Module):
     """The axes, which the encoder and the decoder share."""
 
-    def __init__(self, vectors: Tensor):
+    def __init__(self, vectors: Tensor) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors.to(torch.float32), persistent=False)
 
@@ -172,7 +172,7 @@ class Basis(nn.Module):
 class ProjectedEncoder(nn.Module):
     """A network that sees the scores of a row, and what stands beside it as it is."""
 
-    def __init__(self, inner: Dense, basis: Basis, n_conditions: int):
+    def __init__(self, inner: Dense, basis: Basis, n_conditions: int) -> None:
         super().__init__()
         self.inner, self.basis, self.n_conditions = inner, basis, n_conditions
         self.register_buffer("scale", torch.ones(basis.vectors.shape[1] + n_conditions))
@@ -215,7 +215,7 @@ class ProjectedEncoder(nn.Module):
 class ProjectedDecoder(nn.Module):
     """A network whose output are scores of a row."""
 
-    def __init__(self, inner: nn.Module, basis: Basis):
+    def __init__(self, inner: nn.Module, basis: Basis) -> None:
         super().__init__()
         self.inner, self.basis = inner, basis
         self.register_buffer("scale", torch.ones(basis.vectors.shape[1]))

@@ -69,7 +69,7 @@ class Scaling:
         Variance of the standardised columns.
     """
 
-    def __init__(self, likelihood: Likelihood, columns: Columns):
+    def __init__(self, likelihood: Likelihood, columns: Columns) -> None:
         self.likelihood, self.columns = likelihood, columns
         location, scale = likelihood.target_affine(columns)
         spread = likelihood.input_scale(columns)

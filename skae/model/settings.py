@@ -51,9 +51,10 @@ def _thread_is_plain() -> bool:
 class _ProcessWide:
     """Settings of the whole process: changed by the first to enter, put back by the last to leave."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
-        self._dtype, self._precision = torch.float32, []
+        self._dtype = torch.float32
+        self._precision: list[tuple[tuple[str, ...], str]] = []
 
     def enter(self) -> None:
         with self._lock:

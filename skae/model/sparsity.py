@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
+from skae.base.parameters import layer_sizes, list_of, not_negative, share
 from skae.model.penalties import Penalty
 
 if TYPE_CHECKING:
@@ -69,7 +71,23 @@ class ActivationPenalty(Penalty):
     ActivationPenalty(kind='l1', weight=0.1)
     """
 
-    def __init__(self, kind="kl", weight=0.01, *, target=0.05, layers="code", mean_over="rows"):
+    _parameter_constraints = {
+        **Penalty._parameter_constraints,
+        "kind": [StrOptions({*TARGETED, *NORMS})],
+        "target": [share("neither"), list_of(share("neither"))],
+        "layers": [StrOptions({"code", "all"}), list_of(not_negative())],
+        "mean_over": [StrOptions({"rows", "units"})],
+    }
+
+    def __init__(
+        self,
+        kind: str = "kl",
+        weight: float = 0.01,
+        *,
+        target: Any = 0.05,
+        layers: Any = "code",
+        mean_over: str = "rows",
+    ) -> None:
         self.kind = kind
         self.weight = weight
         self.target = target
@@ -77,14 +95,8 @@ class ActivationPenalty(Penalty):
         self.mean_over = mean_over
 
     def prepare(self, model: Autoencoder) -> None:
-        """Raise ValueError for a parameter outside its range, or a model without the layers or their bounds."""
-        if self.kind not in (*TARGETED, *NORMS):
-            raise ValueError(f"kind={self.kind!r} is unknown; use one of {sorted((*TARGETED, *NORMS))}.")
-        if self.mean_over not in ("rows", "units"):
-            raise ValueError(f"mean_over={self.mean_over!r} is unknown; use 'rows' or 'units'.")
-        if not all(0 < target < 1 for target in self._targets(1)):
-            raise ValueError(f"target={self.target!r} must be in (0, 1): it is the mean activation of a unit.")
-        n_layers = 1 + len(getattr(model.network, "hidden_layer_sizes", ())) * self._reads_hidden
+        """Raise ValueError for a model without the layers or their bounds."""
+        n_layers = 1 + len(layer_sizes(getattr(model.network, "hidden_layer_sizes", ()))) * self._reads_hidden
         if len(self._targets(n_layers)) != n_layers:
             raise ValueError(f"target={self.target!r} must hold one number for each layer, {n_layers} in all.")
         if self.kind in TARGETED and getattr(model.posterior, "activation", "") != "logistic":

@@ -45,7 +45,7 @@ class Step:
         weight: Tensor | None = None,
         generator: torch.Generator | None = None,
         progress: float = 1.0,
-    ):
+    ) -> None:
         self.model, self.input, self.observed, self.weight = model, input, observed, weight
         self._target = target
         # Whether terms leave out what is the same for all models with this scale.

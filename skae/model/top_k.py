@@ -45,7 +45,7 @@ class TopK(Point):
     is_linear = False
     is_choice = True
 
-    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0, revive=None, magnitude=False):
+    def __init__(self, k="auto", *, alpha=1.0, batch=False, annealing=0.0, revive=None, magnitude=False) -> None:
         self.k = k
         self.alpha = alpha
         self.batch = batch
@@ -168,7 +168,7 @@ class Revival(nn.Module):
 
     idle: Tensor
 
-    def __init__(self, model: Autoencoder, patience: int):
+    def __init__(self, model: Autoencoder, patience: int) -> None:
         super().__init__()
         for network in (model.encoder, model.decoder):
             inner = network.network if type(network) is Shortcut else network

@@ -48,7 +48,7 @@ class Chain:
        theorem 1.
     """
 
-    def __init__(self, model: Autoencoder, rows: Tensor, generator: torch.Generator):
+    def __init__(self, model: Autoencoder, rows: Tensor, generator: torch.Generator) -> None:
         self.model, self.generator = model, generator
         self.input, self.target, _ = model.prepare(rows)
 

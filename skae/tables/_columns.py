@@ -111,7 +111,7 @@ class NumericColumn:
 
     kind, width = "numeric", 1
 
-    def __init__(self, name, dtype, missing=None, is_integer: bool = False):
+    def __init__(self, name, dtype, missing=None, is_integer: bool = False) -> None:
         self.name, self.dtype, self.missing, self.is_integer = name, dtype, missing, is_integer
 
     def encode(self, values, out: np.ndarray) -> None:
@@ -179,7 +179,7 @@ class BinaryColumn:
 
     kind, width = "binary", 1
 
-    def __init__(self, name, dtype, missing=None):
+    def __init__(self, name, dtype, missing=None) -> None:
         self.name, self.dtype, self.missing = name, dtype, missing
 
     def encode(self, values, out: np.ndarray) -> None:
@@ -225,7 +225,7 @@ class CategoricalColumn:
 
     kind = "categorical"
 
-    def __init__(self, name, values, handle_unknown: str, max_categories: int | None):
+    def __init__(self, name, values, handle_unknown: str, max_categories: int | None) -> None:
         self.name, self.dtype, self.handle_unknown = name, values.dtype, handle_unknown
         self.missing = missing_marker(values)
         self.levels, counts = _levels(values)

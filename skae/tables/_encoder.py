@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
 
+from skae.base.estimators import TransformerMixin, _fit_context
+from skae.base.parameters import CheckedParameters, SequenceOf, at_least
+from skae.base.rows import from_torch
 from skae.tables._columns import (
     BinaryColumn,
     CategoricalColumn,
@@ -26,7 +28,7 @@ from skae.tables._columns import (
 FLOATS = (np.float64, np.float32)
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(TransformerMixin, CheckedParameters):
     """Tables with numbers, booleans, categories and strings as matrices of numbers, and back.
 
     A number stays as it is, a boolean becomes 0 or 1, and a category becomes as many columns as
@@ -84,18 +86,24 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "categorical_features": [SequenceOf(str, Integral, "boolean", tuple), StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
+        "max_categories": [at_least(2), None],
     }
 
-    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64):
+    def __init__(
+        self,
+        categorical_features: Any = "from_dtype",
+        *,
+        handle_unknown: str = "ignore",
+        max_categories: int | None = 64,
+    ) -> None:
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn the columns' kinds and categories.
 
         Parameters
@@ -143,7 +151,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             for column, stop in zip(self._columns, stops, strict=True)
         ]
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Turn a table into a matrix.
 
         Parameters
@@ -173,7 +181,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             column.encode(frame.iloc[:, index], out[:, group.start : group.stop])
         return out
 
-    def inverse_transform(self, X, *, index=None):
+    def inverse_transform(self, X, *, index=None) -> Any:
         """Turn a matrix into a table like that of fit.
 
         Parameters
@@ -203,7 +211,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             return X
         return self._table(X, index)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the matrix's columns: the table's, with the category behind it for categories.
 
         Parameters
@@ -229,6 +237,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     def _checked(self, X, *, reset: bool):
         """X as an array of floats or a pandas frame, and its names and number of columns checked."""
+        X = from_torch(X)
         if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
             frame = _as_frame(validate_data(self, X, reset=reset, skip_check_array=True))
             for axis, unit in enumerate(("sample", "feature")):
@@ -336,12 +345,18 @@ def encoder_of_categories(X) -> TableEncoder | None:
 
 def encoded(encoder: TableEncoder, X) -> np.ndarray:
     """The matrix of a frame, in which a category that was not there at fit is no gap but none of the known ones."""
-    matrix, frame = encoder.transform(X), _as_frame(X)
+    matrix, frame = encoder.transform(X), frame_of(encoder, X)
     for index, group in enumerate(encoder.groups_):
         if group.kind == "categorical":
             block = matrix[:, group.start : group.stop]
             block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
     return matrix
+
+
+def frame_of(encoder: TableEncoder, X):
+    """Rows in any container as a pandas frame with the columns of fit."""
+    frame = _as_frame(encoder._checked(X, reset=False))
+    return frame if hasattr(X, "iloc") else frame.set_axis([group.column for group in encoder.groups_], axis=1)
 
 
 def _as_frame(X):

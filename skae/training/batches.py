@@ -82,7 +82,7 @@ class RawRows:
         What is to be told from the rows, where that is not the rows themselves.
     """
 
-    def __init__(self, X, weight: np.ndarray | None = None, y: np.ndarray | None = None):
+    def __init__(self, X, weight: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         self.X = X.tocsr() if sp.issparse(X) else X
         self.weight, self.y = weight, y
         self.n_rows, self.n_features = X.shape
@@ -151,7 +151,7 @@ class RawRows:
 class _IndexedRows(RawRows):
     """Some rows of another source, by index."""
 
-    def __init__(self, source: RawRows, index: np.ndarray, weight: np.ndarray | None, y: np.ndarray | None):
+    def __init__(self, source: RawRows, index: np.ndarray, weight: np.ndarray | None, y: np.ndarray | None) -> None:
         self.X, self.weight, self.y, self._index = source.X, weight, y, index
         self.n_rows, self.n_features = len(index), source.n_features
         self.has_missing = False
@@ -184,7 +184,7 @@ class Rows:
     device : torch.device
     """
 
-    def __init__(self, raw: RawRows, prepare: Callable, device: torch.device):
+    def __init__(self, raw: RawRows, prepare: Callable, device: torch.device) -> None:
         self.raw, self.prepare, self.device = raw, prepare, device
         self.n_rows = raw.n_rows
         self._mean_weight = 1.0 if raw.weight is None else float(np.mean(raw.weight))
@@ -259,7 +259,7 @@ class SideBySide:
         Those of each model, all resident; models may share them.
     """
 
-    def __init__(self, rows: list[Rows]):
+    def __init__(self, rows: list[Rows]) -> None:
         self.sizes = [each.n_rows for each in rows]
         self.n_rows = max(self.sizes)
         distinct = list({id(each): each for each in rows}.values())

@@ -43,7 +43,7 @@ class DenseGradient:
         Sum of each term over the rows so far, times the model's `loss_scale`, without constants.
     """
 
-    def __init__(self, models: Sequence[Autoencoder], flat: FlatParameters):
+    def __init__(self, models: Sequence[Autoencoder], flat: FlatParameters) -> None:
         self.models, self.flat = models, flat
         self.encoder = path_of([model.encoder for model in models], flat)
         self.decoder = path_of([model.decoder for model in models], flat)
@@ -130,7 +130,7 @@ def _by_model(values: Sequence[float], like: Tensor) -> float | Tensor:
 class _Pass:
     """One step for batches of one shape, recorded on a tape."""
 
-    def __init__(self, gradient: DenseGradient, batch: Batch):
+    def __init__(self, gradient: DenseGradient, batch: Batch) -> None:
         self.gradient, self.models, self.sums = gradient, gradient.models, gradient.sums
         model, like = self.models[0], batch.input
         self.tape = tape = Tape(like)
@@ -381,7 +381,7 @@ class CodeStep:
         What the network adds to the linear path's code; zero without a path.
     """
 
-    def __init__(self, code: Tensor, departure: Tensor | None):
+    def __init__(self, code: Tensor, departure: Tensor | None) -> None:
         d = code.shape[1]
         self.code = code
         self.departure = torch.zeros_like(code) if departure is None else departure[:, :d]

@@ -82,7 +82,7 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
 class _Affine:
     """x Wᵀ + b and its gradient, in every model."""
 
-    def __init__(self, layers: Sequence[Linear], flat: FlatParameters):
+    def __init__(self, layers: Sequence[Linear], flat: FlatParameters) -> None:
         first, self.learnt = layers[0], layers[0].weight.requires_grad
         self.n_in = first.weight.shape[1]
         if self.learnt:
@@ -115,7 +115,7 @@ class _Affine:
 class DensePath:
     """A `Dense` network; its trace holds each layer's input, and what its activation needs to go back."""
 
-    def __init__(self, networks: Sequence[Dense], flat: FlatParameters):
+    def __init__(self, networks: Sequence[Dense], flat: FlatParameters) -> None:
         layers = zip(*(network.layers for network in networks), strict=True)
         self.layers = [_Affine(same, flat) for same in layers]
         self.n_in = self.layers[0].n_in
@@ -148,7 +148,7 @@ class DensePath:
 class ShortcutPath:
     """A `Shortcut`: a linear path beside a dense one; its trace ends with what the latter adds."""
 
-    def __init__(self, networks: Sequence[Shortcut], flat: FlatParameters):
+    def __init__(self, networks: Sequence[Shortcut], flat: FlatParameters) -> None:
         first = networks[0]
         self.linear = _Affine([network.linear for network in networks], flat)
         self.dense = None if first.network is None else DensePath([network.network for network in networks], flat)

@@ -108,7 +108,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 class _Threads:
     """One thread for small steps, in which a second costs more than it helps; a fair share for large ones."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # How many Python threads compute steps, and the count before the first of them began.
         self._lock, self._inside, self._outside = threading.Lock(), 0, 1
         self._nested = threading.local()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Options, StrOptions
 from torch import Tensor
 
+from skae.base.parameters import Part, at_least, share
 from skae.training.batches import Rows, SideBySide
 from skae.training.trainer import Trainer, row_losses
 
 
-class EarlyStopping(BaseEstimator):
+class EarlyStopping(Part):
     """Stop when the loss on held-out rows no longer falls, and restore the best weights.
 
     The start counts as the first candidate, so that training never ends worse on the held-out rows
@@ -37,7 +41,13 @@ class EarlyStopping(BaseEstimator):
     AutoencoderTransformer(early_stopping=EarlyStopping(patience=5), n_components=2)
     """
 
-    def __init__(self, validation_fraction=0.1, *, patience=10, n_folds="auto"):
+    _parameter_constraints = {
+        "validation_fraction": [share("neither")],
+        "patience": [at_least(1)],
+        "n_folds": [Options(Integral, {0}), at_least(2), StrOptions({"auto"})],
+    }
+
+    def __init__(self, validation_fraction: float = 0.1, *, patience: int = 10, n_folds: Any = "auto") -> None:
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.n_folds = n_folds

@@ -24,7 +24,7 @@ class CudaGraph:
 
     stream: torch.cuda.Stream | None = None
 
-    def __init__(self, generator: torch.Generator):
+    def __init__(self, generator: torch.Generator) -> None:
         if CudaGraph.stream is None:
             CudaGraph.stream = torch.cuda.Stream()
         self.generator, self.graph = generator, torch.cuda.CUDAGraph()
@@ -77,7 +77,9 @@ class CapturedStep:
         Why the step cannot be captured; None where nothing failed.
     """
 
-    def __init__(self, step: Callable[[Batch], None], generator: torch.Generator, graph: type[CudaGraph] = CudaGraph):
+    def __init__(
+        self, step: Callable[[Batch], None], generator: torch.Generator, graph: type[CudaGraph] = CudaGraph
+    ) -> None:
         self.step, self.generator, self.graph = step, generator, graph
         self.failure: str | None = None
         self._runs: dict[tuple, int] = {}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
+
+from skae.base.estimators import clone
+from skae.base.parameters import Part, SequenceOf, at_least, not_negative, positive, share
 
 DECAY_TOWARDS_PCA = 0.3
 # In numbers of four bytes.
@@ -43,7 +47,7 @@ class FlatParameters:
         models: Sequence[Sequence[nn.Parameter]],
         decays: Callable[[nn.Parameter], bool],
         paces: Callable[[nn.Parameter], float] = lambda parameter: 1.0,
-    ):
+    ) -> None:
         kinds = [(not decays(parameter), -paces(parameter)) for parameter in models[0]]
         order = sorted(range(len(kinds)), key=lambda index: kinds[index])
         self.models = [[parameters[index] for index in order] for parameters in models]
@@ -109,7 +113,7 @@ class Updates:
     optimizer : torch.optim.Optimizer
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer):
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
 
     def step(self, rate: float, closure: Callable | None = None) -> None:
@@ -133,7 +137,7 @@ class FusedAdamW:
     eps, weight_decay : float
     """
 
-    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float, weight_decay: float):
+    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         (self.beta1, self.beta2), self.eps = betas, eps
         # A number would be turned into a tensor at each step.
         self.count, self.one = (torch.full((), value, device=flat.values.device) for value in (0.0, 1.0))
@@ -166,7 +170,7 @@ class FusedAdamW:
             )
 
 
-class Optimizer(BaseEstimator):
+class Optimizer(Part):
     """Base of the optimizers: the options that they share.
 
     Parameters
@@ -183,24 +187,26 @@ class Optimizer(BaseEstimator):
     compile : bool
         Whether `torch.compile` turns encoder and decoder into fewer, larger operations: seconds
         to minutes at the start of each training, which only long trainings on a GPU repay.
+
+    Attributes
+    ----------
+    full_batch : bool
+        Whether it sees all rows at once.
     """
+
+    _parameter_constraints = {
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "weight_decay": [not_negative(), StrOptions({"auto"})],
+        "clip_norm": [positive(), None],
+        "precision": [StrOptions({"float32", "tf32", "bfloat16"})],
+        "compile": ["boolean"],
+    }
 
     full_batch = False
 
     def default_learning_rate(self, width: int | None) -> float:
         """The first rate for a network whose widest hidden layer has `width` units, None where that is not known."""
         return 1e-3
-
-    def check(self) -> None:
-        """Raise ValueError for a parameter outside its range."""
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r} is unknown; use one of {sorted(SCHEDULES)}.")
-        if self.weight_decay != "auto" and not (not isinstance(self.weight_decay, str) and self.weight_decay >= 0):
-            raise ValueError(f"weight_decay={self.weight_decay!r} must not be negative; use a number or 'auto'.")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r} must be positive, or None.")
-        if self.precision not in ("float32", "tf32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is unknown; use 'float32', 'tf32' or 'bfloat16'.")
 
     @property
     def decay(self) -> float:
@@ -256,17 +262,23 @@ class AdamW(Optimizer):
     AutoencoderTransformer(n_components=2, optimizer=AdamW(weight_decay=0.01))
     """
 
+    _parameter_constraints = {
+        **Optimizer._parameter_constraints,
+        "betas": [SequenceOf(share("left"), lengths=(2, 2))],
+        "eps": [positive()],
+    }
+
     def __init__(
         self,
         *,
-        betas=(0.9, 0.999),
-        eps=1e-6,
-        schedule="cosine",
-        weight_decay="auto",
-        clip_norm=None,
-        precision="float32",
-        compile=False,
-    ):
+        betas: Any = (0.9, 0.999),
+        eps: float = 1e-6,
+        schedule: str = "cosine",
+        weight_decay: float | str = "auto",
+        clip_norm: float | None = None,
+        precision: str = "float32",
+        compile: bool = False,
+    ) -> None:
         self.betas = betas
         self.eps = eps
         self.schedule = schedule
@@ -304,6 +316,12 @@ class SGD(Optimizer):
         Whether `torch.compile` is used: seconds to minutes more at the start of each training.
     """
 
+    _parameter_constraints = {
+        **Optimizer._parameter_constraints,
+        "momentum": [share("left")],
+        "weight_decay": [not_negative()],
+    }
+
     def default_learning_rate(self, width: int | None) -> float:
         """The first rate."""
         return 1e-2
@@ -311,13 +329,13 @@ class SGD(Optimizer):
     def __init__(
         self,
         *,
-        momentum=0.9,
-        schedule="cosine",
-        weight_decay=0.0,
-        clip_norm=1.0,
-        precision="float32",
-        compile=False,
-    ):
+        momentum: float = 0.9,
+        schedule: str = "cosine",
+        weight_decay: float = 0.0,
+        clip_norm: float | None = 1.0,
+        precision: str = "float32",
+        compile: bool = False,
+    ) -> None:
         self.momentum = momentum
         self.schedule = schedule
         self.weight_decay = weight_decay
@@ -345,6 +363,8 @@ class LBFGS(Optimizer):
         Updates that the approximation of the Hessian remembers.
     """
 
+    _parameter_constraints = {"max_evaluations": [at_least(1)], "history_size": [at_least(1)]}
+
     full_batch = True
     schedule = "constant"
     weight_decay = 0.0
@@ -352,7 +372,7 @@ class LBFGS(Optimizer):
     precision = "float32"
     compile = False
 
-    def __init__(self, *, max_evaluations=25, history_size=10):
+    def __init__(self, *, max_evaluations: int = 25, history_size: int = 10) -> None:
         self.max_evaluations = max_evaluations
         self.history_size = history_size
 
@@ -378,9 +398,8 @@ OPTIMIZERS = {"adamw": AdamW, "sgd": SGD, "lbfgs": LBFGS}
 
 
 def as_optimizer(optimizer: str | Optimizer, *, near_pca: bool) -> Optimizer:
-    """The part that a string names, or the part itself, checked, with a number for `weight_decay="auto"`."""
+    """The part that a string names, or the part itself, with a number for `weight_decay="auto"`."""
     part = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
-    part.check()
     if part.weight_decay == "auto":
         part = clone(part).set_params(weight_decay=DECAY_TOWARDS_PCA if near_pca else 0.0)
     return part

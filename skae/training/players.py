@@ -31,7 +31,7 @@ class Player:
         learning_rate: float,
         decays: Callable[[nn.Parameter], bool],
         paces: Callable[[nn.Parameter], float],
-    ):
+    ) -> None:
         first = objectives[0]
         self.name, self.terms, self.repeats = first.name, first.terms, first.repeats
         self.loss_scales = [objective.loss_scale for objective in objectives]

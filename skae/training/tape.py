@@ -20,7 +20,7 @@ class Tape:
         Whose precision and device the tensors of the tape have.
     """
 
-    def __init__(self, like: Tensor):
+    def __init__(self, like: Tensor) -> None:
         self._like = like
         self._ones: dict[int, Tensor] = {}
         self.calls: list[Callable] = []

@@ -101,7 +101,7 @@ class Trainer:
         What the training of each model left behind.
     """
 
-    def __init__(self, models: Sequence[Model], plan: Plan, generator: torch.Generator):
+    def __init__(self, models: Sequence[Model], plan: Plan, generator: torch.Generator) -> None:
         self.models, self.plan, self.generator = list(models), plan, generator
         self.players = make_players(models, plan.optimizer, plan.learning_rate)
         covered = len(self.players) == 1 and DenseGradient.covers(models[0], plan.optimizer.precision)
@@ -352,7 +352,7 @@ class Trainer:
 class _Best:
     """The weights with the lowest held-out loss so far, of each model; the start is the first candidate."""
 
-    def __init__(self, trainer: Trainer, validation: list[Rows] | None, patience: int | None):
+    def __init__(self, trainer: Trainer, validation: list[Rows] | None, patience: int | None) -> None:
         self.trainer, self.validation, self.patience = trainer, validation, patience
         self.losses, self.since = [float("inf")] * len(trainer.models), [0] * len(trainer.models)
         self.weights = [player.flat.values.clone() for player in trainer.players] if validation else []

@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional
 
+from skae.base.parameters import at_least
 from skae.model.corruptions import Corrupted, Corruption
 
 
@@ -16,6 +17,8 @@ class Blur(Corruption):
     radius : int, default=1
         Pixels on each side that count as neighbours.
     """
+
+    _parameter_constraints = {"width": [at_least(1)], "radius": [at_least(1)]}
 
     def __init__(self, width, *, radius=1):
         self.width = width

@@ -3,7 +3,7 @@
 REFUSALS = {
     "not probabilities": r"takes values in \[0, 1\], but column .* holds",
     "not counts": r"takes counts or shares, but column .* holds",
-    "more linear components than columns": r"n_components=\d+ is above n_features=\d+: .*a linear autoencoder has at",
+    "more linear units than inputs": r"is above (n_features=\d+|the \d+ units .*): .*a linear (autoencoder|layer) has",
     "training diverges": r"(in epoch|after) \d+( epochs)?: training diverges",
     "code of a Boltzmann machine": r"code_activation='\w+': layer='rbm' has",
     "strings": r"X holds strings .* by TableEncoder",

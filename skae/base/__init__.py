@@ -1,0 +1,1 @@
+"""What every room stands on: scikit-learn's bases, and the check of parameters and arguments."""
