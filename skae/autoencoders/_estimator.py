@@ -36,6 +36,7 @@ from skae.training.batches import RawRows
 from skae.training.device import new_generator
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
+from skae.training.progress import printed_progress
 
 CHUNK_ELEMENTS = 2**20
 # What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
@@ -108,6 +109,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     init = "random"
     n_init = 1
     warm_start = False
+    verbose: bool | int = False
     early_stopping: bool | EarlyStopping = False
     hidden_layer_sizes: tuple | str = "auto"
     activation = "auto"
@@ -205,6 +207,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
     def _after_partial_fit(self, raw: RawRows) -> dict:
         """Further fitted attributes, by name, where the rows are a part of what the model has seen."""
         return self._after_fit(raw)
+
+    def _n_pretrained_layers(self, fitting: Fitting) -> int:
+        """How many layers `_start_model` fits as estimators of their own."""
+        return 0
 
     def _class_prior(self) -> tuple[float, ...]:
         """Shares of the classes that encoder and decoder are told; empty where they are told none."""
@@ -444,7 +450,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             again = self.warm_start and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again, y=y)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
@@ -473,7 +479,7 @@ class UnsupervisedEstimator(TrainedEstimator):
         self : object
             The fitted estimator.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first, y=y)
             Fitting(self, raw, X, y, None if first else self.model_).run_once()

@@ -19,6 +19,7 @@ from skae.model.networks import ACTIVATIONS, Dense, DenseNetwork
 from skae.model.posteriors import Point
 from skae.model.scaling import Units
 from skae.training.batches import RawRows
+from skae.training.progress import Task
 
 KINDS = ("autoencoder", "denoising", "contractive", "rbm")
 # The share of the budget of max_iter="auto" that each layer gets.
@@ -48,7 +49,6 @@ class Layer(BaseAutoencoder):
         optimizer,
         device,
         random_state,
-        verbose,
     ):
         self._set_parameters(locals())
 
@@ -237,10 +237,16 @@ class StackedAE(BaseAutoencoder):
     def _start_model(self, model, raw, fitting):
         if self.layer == "rbm":
             self._check_units(fitting)
-        n_epochs = self._pretraining_epochs(fitting)
-        if n_epochs == 0:
-            return
         sizes = model.encoder.sizes[1:]
+        if self._n_pretrained_layers(fitting):
+            with fitting.pretraining(len(sizes)) as task:
+                self._pretrain(model, sizes, raw, fitting, task)
+
+    def _n_pretrained_layers(self, fitting):
+        return len(fitting.network.hidden_layer_sizes) + 1 if self._pretraining_epochs(fitting) else 0
+
+    def _pretrain(self, model, sizes, raw, fitting, task: Task) -> None:
+        n_epochs = self._pretraining_epochs(fitting)
         # Of some rows of a memory map, X is the whole map.
         rows = raw.X if type(raw) is RawRows else raw.take(slice(None)).numpy()
         for index, size in enumerate(sizes):
@@ -248,10 +254,8 @@ class StackedAE(BaseAutoencoder):
             bent = self.code_activation if last else fitting.network.activation
             layer = self._layer(index == 0, bent, size, n_epochs, fitting)
             # Arrays, whatever the user has set for the output of transformers.
-            _fit_layer(layer.set_output(transform="default"), rows, raw.weight)
-            if layer.n_iter_ < n_epochs:
-                # The layer's own training ended early, which the user alone can have asked for.
-                raise KeyboardInterrupt(f"Interrupted while layer {index + 1} of {len(sizes)} was trained.")
+            with task.part("layer").fit_of(layer):
+                _fit_layer(layer.set_output(transform="default"), rows, raw.weight)
             take_layer(model, index, layer.model_)
             if not last:
                 rows = layer.transform(rows).astype(np.float32, copy=False)
@@ -287,7 +291,6 @@ class StackedAE(BaseAutoencoder):
             "optimizer": self.optimizer,
             "device": str(fitting.device),
             "random_state": int(fitting.random_state.randint(np.iinfo(np.int32).max)),
-            "verbose": self.verbose,
         }
         logistic = fitting.network.activation == "logistic"
         likelihood = fitting.likelihood if first else (Bernoulli() if logistic else Gaussian())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
@@ -34,6 +37,7 @@ from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
+from skae.training.progress import Task, printed_progress
 
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
@@ -41,7 +45,7 @@ N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
 ROUNDING = 1e-9
 
 
-class AutoencoderImputer(TransformerMixin, BaseEstimator):
+class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     r"""Fills gaps by an autoencoder, once or several times, in tables of numbers and categories.
 
     By default members of an ensemble of `MaskedAE` start at the best linear guess of what is
@@ -96,6 +100,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         The change in units of the columns' standard deviations at which that ends.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, hidden entries, seeds of autoencoders whose own is None.
+    verbose : bool or int, default=False
+        How much is printed of how far the fit is; 0 or False is nothing, 1 or True at most a line a
+        second: the member, its epoch, losses and the seconds left, if nothing stops earlier; 2 or
+        more is a line an epoch.
 
     Attributes
     ----------
@@ -177,6 +185,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -197,6 +206,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         max_iter=10,
         tol=1e-3,
         random_state=None,
+        verbose=False,
     ):
         self.autoencoder = autoencoder
         self.missingness = missingness
@@ -213,6 +223,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
+        self.verbose = verbose
 
     # Of the table's columns: no value at fit, a gap at fit.
     _empty_: np.ndarray
@@ -220,6 +231,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     # Fitting ---------------------------------------------------------------------------------
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
     def fit(self, X, y=None):
@@ -243,11 +255,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             If a parameter is out of range, nothing at all is observed, or a column holds infinite
             values or mixes numbers and strings. An earlier fit stays as it was.
         """
-        with all_or_nothing(self):
-            self._fit(X)
+        with all_or_nothing(self), printed_progress(self):
+            self._fit(X, partial(Task.of_fit, self, X, y))
         return self
 
-    def _fit(self, X) -> None:
+    def _fit(self, X, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
         table = self._checked(X, reset=True)
         self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
@@ -284,14 +296,18 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         limits = self._columns_.limits()
         self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
         self._point_masses_ = point_masses(used, self._is_number_)
-        self._learn(self._standardised(Z), group, random_state)
-
-    def _learn(self, Z: np.ndarray, group: np.ndarray, random_state) -> None:
         autoencoder = self._autoencoder(len(Z))
         n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
+        with open_task(n_members) as task:
+            self._learn(self._standardised(Z), group, autoencoder, n_members, random_state, task)
+
+    def _learn(self, Z: np.ndarray, group: np.ndarray, autoencoder, n_members: int, random_state, task: Task) -> None:
         parts = held_out_parts(len(Z), n_members, random_state)
         options = {"max_iter": self.max_iter, "tol": self.tol, "random_state": random_state}
-        self.members_ = [Member(autoencoder, Z[training], self._columns_, **options) for training, _ in parts]
+        self.members_ = [
+            Member(autoencoder, Z[training], self._columns_, task=task.part("member"), **options)
+            for training, _ in parts
+        ]
         held_out = [rows for _, rows in parts]
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
