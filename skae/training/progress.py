@@ -187,9 +187,10 @@ class Lines:
             print(f"[{name}] fitted in {time.monotonic() - self.started:.1f} s", flush=True)
 
     def _print_withheld(self) -> None:
-        if self.withheld is not None:
-            print(self.withheld(), flush=True)
-            self.withheld = None
+        # Not after it: Ctrl-C while it is printed would have it printed twice.
+        withheld, self.withheld = self.withheld, None
+        if withheld is not None:
+            print(withheld(), flush=True)
 
 
 @contextlib.contextmanager
