@@ -44,7 +44,10 @@ SEVERAL = {
     "classifier": (AutoencoderClassifier(STACK, max_iter=4, early_stopping=False, random_state=0), 16),
     "search": (GridSearchCV(PLAIN, {"n_components": [1, 2]}, cv=2), 20),
     "pipeline": (make_pipeline(MinMaxScaler(), PLAIN), 4),
-    "search-of-pipelines": (GridSearchCV(make_pipeline(PLAIN), {"autoencodertransformer__n_components": [1]}, cv=2), 12),
+    "search-of-pipelines": (
+        GridSearchCV(make_pipeline(PLAIN), {"autoencodertransformer__n_components": [1]}, cv=2),
+        12,
+    ),
 }
 FOLDED = {
     name: estimator

@@ -183,7 +183,8 @@ class Lines:
     def finish(self, name: str) -> None:
         """Print the last epoch, and the time that the fit of the estimator of this name took."""
         self._print_withheld()
-        if self.n_epochs > 1:
+        # A pass of partial_fit, one of many, has one line.
+        if self.n_epochs != 1:
             print(f"[{name}] fitted in {time.monotonic() - self.started:.1f} s", flush=True)
 
     def _print_withheld(self) -> None:
