@@ -313,7 +313,8 @@ class Fitting:
         trainer.check_finite(best, train)
         if self.fold_curve:
             history.validation_loss = self.fold_curve
-            history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
+            looks = np.arange(len(self.fold_curve)) * plan.evaluate_every
+            history.validation_epochs = np.minimum(looks, self.n_epochs).tolist()
         self._hand_over(best, history, self.estimator._after_fit)
 
     def _train(self, groups: list[tuple[Trainer, Rows | SideBySide]], held: Rows | None) -> list[Trainer]:
