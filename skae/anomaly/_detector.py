@@ -231,6 +231,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         ValueError
             If a parameter or the data are out of range, or a scorer cannot read the autoencoder. An
             earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C. An earlier fit stays as it was.
         """
         with all_or_nothing(self), printed_progress(self):
             self._fit(self._validate(X, reset=True), self.n_estimators, partial(Task.of_fit, self, X, y))

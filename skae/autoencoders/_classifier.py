@@ -211,6 +211,9 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         ------
         ValueError
             If y has fewer than two classes, or NaN, or if a parameter or the data are out of range.
+        KeyboardInterrupt
+            On Ctrl-C before the final fine-tuning, in which it keeps the model so far and warns. An
+            earlier fit stays as it was.
         """
         with all_or_nothing(self), printed_progress(self):
             self.__dict__.pop("autoencoder_", None)

@@ -449,6 +449,9 @@ class UnsupervisedEstimator(TrainedEstimator):
             If a parameter or the data are out of range.
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C while folds or layers are trained, or in a pipeline, search or ensemble: an
+            earlier fit stays as it was. In a single training Ctrl-C keeps the model so far and warns.
         """
         with all_or_nothing(self), printed_progress(self):
             again = self.warm_start and hasattr(self, "model_")
@@ -478,6 +481,11 @@ class UnsupervisedEstimator(TrainedEstimator):
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C. The weights are as they were before the call, as after other errors.
         """
         with all_or_nothing(self), printed_progress(self):
             first = not hasattr(self, "model_")

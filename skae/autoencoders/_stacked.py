@@ -130,8 +130,8 @@ class StackedAE(BaseAutoencoder):
     then be tuned to tell classes: `fine_tune`, or `AutoencoderClassifier`.
 
     Between two layers the codes of all rows are held in memory, 4 bytes for each row and unit, also
-    of rows that are read from disk. Ctrl-C while layers are trained raises `KeyboardInterrupt`, and
-    an earlier fit stays as it was; `warm_start` goes on from the whole, without the layers.
+    of rows that are read from disk. Ctrl-C while layers or folds are trained raises
+    `KeyboardInterrupt`, and an earlier fit stays as it was; `warm_start` goes on from the whole, without the layers.
 
     Parameters
     ----------

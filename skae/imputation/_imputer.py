@@ -254,6 +254,8 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, nothing at all is observed, or a column holds infinite
             values or mixes numbers and strings. An earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C. An earlier fit stays as it was.
         """
         with all_or_nothing(self), printed_progress(self):
             self._fit(X, partial(Task.of_fit, self, X, y))
