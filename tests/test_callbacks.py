@@ -76,7 +76,7 @@ def test_an_epoch_is_a_subtask(estimator):
 
 def test_folds_are_a_training_before_the_final_one():
     recorder, angle = Recorder(), np.linspace(0, 2, 60)
-    # An arc, of which a component tells more than PCA's does.
+    # An arc: one component that is not linear has a smaller error than PCA's.
     ae = AutoencoderTransformer(1, hidden_layer_sizes=(16,), penalties=[], max_iter=30, random_state=0)
     ae.set_callbacks(recorder).fit(np.column_stack([np.cos(angle), np.sin(angle)]))
     n_folds_epochs = recorder.calls.count("end folds-epoch")
@@ -224,12 +224,12 @@ def test_a_failing_callback_is_torn_down_and_leaves_the_earlier_fit():
     assert len(ae.loss_curve_) == N_EPOCHS
 
 
-# Made of autoencoders ------------------------------------------------------------------------------
+# Composed of autoencoders ----------------------------------------------------------------------------
 
 Y = np.arange(60) % 2
 MEMBER = FREE["AutoencoderTransformer"]
 STACK = FREE["StackedAE"]
-# How they are called, and the tasks within their fit.
+# With the tasks of their fit.
 COMPOSED = {
     "detector": (AutoencoderOutlierDetector(MEMBER, n_estimators=2, random_state=0), 2 * _task("member")),
     "imputer": (AutoencoderImputer(FREE["MaskedAE"], n_estimators=2, random_state=0), 2 * _task("member")),
@@ -258,7 +258,7 @@ class Reaching(Recorder):
 
 
 @pytest.mark.parametrize(("estimator", "inside"), **over(COMPOSED))
-def test_the_tasks_of_what_is_made_of_autoencoders(estimator, inside):
+def test_the_tasks_of_what_is_composed_of_autoencoders(estimator, inside):
     recorder = Recorder()
     clone(estimator).set_callbacks(recorder).fit(X, Y)
     assert recorder.calls == ["setup", *_task("fit", inside), "teardown"]
@@ -299,7 +299,7 @@ def test_callbacks_that_are_propagated_see_the_epochs_within(estimator, path):
 
 
 @pytest.mark.parametrize("estimator", [each for each, _ in COMPOSED.values()], ids=list(COMPOSED))
-def test_bars_of_what_is_made_of_autoencoders(estimator, progress_bar, capfd):
+def test_bars_of_what_is_composed_of_autoencoders(estimator, progress_bar, capfd):
     made = clone(estimator).set_callbacks(progress_bar).fit(X, Y)
     printed = "".join(capfd.readouterr())
     assert f"{type(made).__name__} - fit" in printed
@@ -307,7 +307,7 @@ def test_bars_of_what_is_made_of_autoencoders(estimator, progress_bar, capfd):
 
 
 @pytest.mark.parametrize("estimator", [each for each, _ in COMPOSED.values()], ids=list(COMPOSED))
-def test_callbacks_do_not_change_what_is_made_of_autoencoders(estimator):
+def test_callbacks_do_not_change_what_is_composed_of_autoencoders(estimator):
     def outcome(made):
         made.fit(X, Y)
         if hasattr(made, "score_samples"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from registry import ESTIMATORS, over, shares
 from sklearn.base import BaseEstimator, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -27,7 +28,7 @@ from skae import (
     StackedAE,
 )
 from skae.training import progress
-from skae.training.progress import Lines, Report, seconds_left
+from skae.training.progress import Lines, Report, Task, seconds_left
 from skae.training.trainer import Trainer
 
 X = shares(60, 4)
@@ -215,7 +216,7 @@ class Components(PCA):
         return self.inverse_transform(self.transform(X))
 
 
-def test_members_that_cannot_tell_are_waited_for(capsys):
+def test_members_without_callbacks_print_nothing(capsys):
     detector = AutoencoderOutlierDetector(Components(2), n_estimators=2, verbose=2, random_state=0).fit(X)
     assert END.fullmatch(capsys.readouterr().out.strip()) and len(detector.estimators_) == 2
 
@@ -255,9 +256,22 @@ def test_the_seconds_left_are_those_of_all_that_is_to_come():
     assert seconds_left(_context(member, 9, 0, 2)) == 0
 
 
-def test_the_seconds_left_are_not_guessed():
+def test_no_seconds_left_where_there_is_no_base_for_them():
     assert seconds_left(_context(_context(None, 0, 100, 0.01), 0, 0, 0)) is None
     assert seconds_left(_context(_context(None, 0, None, 100), 7, 0, 0)) is None
+
+
+def test_in_a_fit_of_an_unknown_number_of_tasks(capsys):
+    class Rounds(CallbackSupportMixin, BaseEstimator):
+        @with_callbacks
+        def fit(self, X):
+            task = Task.of_fit(self, X, None, None)
+            ae = clone(PLAIN).set_params(verbose=2)
+            with task, task.part("round").fit_of(ae):
+                ae.fit(X)
+
+    Rounds().fit(X)
+    assert _places(capsys.readouterr().out.splitlines())[0] == "[Rounds] round (AutoencoderTransformer), epoch 1 of 3"
 
 
 def test_lines_travel_to_other_processes():

@@ -209,7 +209,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         return self._after_fit(raw)
 
     def _n_pretrained_layers(self, fitting: Fitting) -> int:
-        """How many layers `_start_model` fits as estimators of their own."""
+        """How many layers `_start_model` fits, each as a separate estimator."""
         return 0
 
     def _class_prior(self) -> tuple[float, ...]:

@@ -244,13 +244,15 @@ def _name(context: CallbackContext) -> str:
     """A task among those beside it, and the estimator that is fitted if it is another one."""
     is_fit = context.source_task_name is not None
     name = context.source_task_name if is_fit else context.task_name
-    number = f" {context.task_id + 1} of {context.parent.max_subtasks}" if name.split()[0] not in SINGLE_TASKS else ""
+    n_tasks = context.parent.max_subtasks
+    is_numbered = n_tasks is not None and name.split()[0] not in SINGLE_TASKS
+    number = f" {context.task_id + 1} of {n_tasks}" if is_numbered else ""
     fitted = f" ({context.estimator_name})" if is_fit and context.estimator_name.lower() != name else ""
     return f"{name}{number}{fitted}"
 
 
 def seconds_left(context: CallbackContext) -> float | None:
-    """Seconds after this task until the whole fit ends; None where that cannot be told yet, or ever.
+    """Seconds after this task until the whole fit ends; None in its first second, or for an unknown number of tasks.
 
     Tasks that are still to come are expected to take as long as those before did on average, and to run to their end.
     """
