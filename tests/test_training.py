@@ -315,12 +315,6 @@ def test_terms_by_epoch():
     np.testing.assert_allclose(np.sum(list(vae.loss_terms_.values()), axis=0), vae.loss_curve_)
 
 
-def test_verbose_prints_an_epoch_a_line(capsys):
-    AutoencoderTransformer(2, max_iter=3, verbose=True, **FREE).fit(real(60, P))
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["Epoch 1", "Epoch 2", "Epoch 3"]
-
-
 def test_bfloat16_stays_near_float32():
     X = real(100, P)
     ae = AutoencoderTransformer(2, max_iter=5, batch_size=25, **FREE)

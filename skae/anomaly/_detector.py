@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -42,6 +44,7 @@ from skae.base.rows import from_torch, strings_explained
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
 from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories, frame_of
+from skae.training.progress import Task, printed_progress
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
@@ -53,7 +56,7 @@ HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.1, 10, 10_000
 N_STEPS, N_STEPS_OF_SEVERAL, BATCH_SIZE = 3000, 1000, 256
 
 
-class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameters):
+class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierMixin, CheckedParameters):
     r"""Anomaly detection by an autoencoder: scores, thresholds, p-values and reasons.
 
     By default a denoising autoencoder that knows all levels of noise is fitted to standardised
@@ -104,6 +107,10 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         at least one member for each.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
+    verbose : bool or int, default=False
+        How much is printed of how far the fit is; 0 or False is nothing, 1 or True at most a line a
+        second: the member, its epoch, losses and the seconds left, if nothing stops earlier; 2 or
+        more is a line an epoch.
 
     Attributes
     ----------
@@ -181,6 +188,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         support_fraction: float | str = "auto",
         n_estimators: int | str = "auto",
         random_state: Any = None,
+        verbose: bool | int = False,
     ) -> None:
         self.autoencoder = autoencoder
         self.novelty = novelty
@@ -190,6 +198,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         self.support_fraction = support_fraction
         self.n_estimators = n_estimators
         self.random_state = random_state
+        self.verbose = verbose
 
     _parameter_constraints = {
         "autoencoder": [HasMethods(["fit"]), list_of(HasMethods(["fit"])), None],
@@ -200,6 +209,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         "support_fraction": [StrOptions({"auto"}), share("right")],
         "n_estimators": [StrOptions({"auto"}), at_least(1)],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     members_: list[Member]
@@ -209,6 +219,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
 
     # Fitting ---------------------------------------------------------------------------------
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None) -> Self:
         """Fit autoencoders and scorers, calibrate them, and set the threshold.
@@ -231,10 +242,11 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         ValueError
             If a parameter or the data are out of range, or a scorer cannot read the autoencoder. An
             earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C. An earlier fit stays as it was.
         """
-        with all_or_nothing(self):
-            X = self._validate(X, reset=True)
-            self._fit(X, self.n_estimators)
+        with all_or_nothing(self), printed_progress(self):
+            self._fit(self._validate(X, reset=True), self.n_estimators, partial(Task.of_fit, self, X, y))
         return self
 
     def fit_predict(self, X, y=None, **fit_params) -> np.ndarray:
@@ -257,6 +269,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         self.fit(X, **fit_params)
         return np.where(self.training_scores_ < self.offset_, -1, 1)
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y=None) -> Self:
         """Go on with the rows of a stream: the threshold follows the last thousand.
@@ -279,25 +292,30 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
         """
         # scikit-learn checks the parameters of the first call alone.
         self._validate_params()
-        with all_or_nothing(self):
-            first = not hasattr(self, "members_")
+        with all_or_nothing(self), printed_progress(self):
+            first, open_task = not hasattr(self, "members_"), partial(Task.of_fit, self, X, y)
             X = self._validate(X, reset=first)
             if first:
-                self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
+                self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators, open_task)
             else:
-                with _weights_kept(self.members_):
+                with _weights_kept(self.members_), open_task(len(self.members_)) as task:
                     first = 1 + max(member.order.max() for member in self.members_)
-                    members = [member.updated(X, first, self._support_fraction()) for member in self.members_]
+                    fraction = self._support_fraction()
+                    members = [each.updated(X, first, fraction, task.part("member")) for each in self.members_]
                     self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
                     self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
         return self
 
-    def _fit(self, X, n_estimators) -> None:
+    def _fit(self, X, n_estimators, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
+        with open_task(n_members) as task:
+            self._fit_members(X, autoencoders, scorers, n_members, random_state, task)
+
+    def _fit_members(self, X, autoencoders, scorers, n_members: int, random_state, task: Task) -> None:
         members = []
         seen = X.shape[0] < TOO_FEW_ROWS
         for index, (training, held_out, order) in enumerate(_parts(X.shape[0], n_members, random_state)):
@@ -311,6 +329,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
                 standardize=self.standardize,
                 support_fraction=self._support_fraction(),
                 random_state=random_state,
+                task=task.part("member"),
                 groups=self._groups,
                 seen=seen,
             )
@@ -466,7 +485,7 @@ class AutoencoderOutlierDetector(ConfidenceMixin, OutlierMixin, CheckedParameter
             f"{self.contamination_:.2g}, is what they vouch for. Use more rows, n_estimators=5, which holds out each "
             "of them, or a number for contamination.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=8,
         )
         member = self.members_[0]
         logarithmic = member.comparable or member.scorers[0].logarithmic

@@ -15,6 +15,7 @@ from skae.anomaly._tail import Tail, harmonic_mean
 from skae.autoencoders._estimator import TrainedEstimator, seeded
 from skae.model.named_likelihoods import as_likelihood
 from skae.tables._columns import ColumnGroup
+from skae.training.progress import Task
 
 # Rows that are scored at once: at most so many, and a multiple of so many, since products of few rows round otherwise.
 CHUNK_ROWS, ROW_MULTIPLE = 8192, 64
@@ -52,6 +53,8 @@ class Member:
         Share of the training rows that the autoencoder is fitted on: those that are the least
         suspicious.
     random_state : RandomState
+    task : Task
+        The member's among those of the detector's fit.
     groups : list of ColumnGroup or None
         The columns of the table that the rows were, where categories were among them.
 
@@ -78,6 +81,7 @@ class Member:
         standardize,
         support_fraction,
         random_state,
+        task: Task,
         seen: bool = False,
         groups: Sequence[ColumnGroup] | None = None,
     ) -> None:
@@ -93,7 +97,8 @@ class Member:
                 self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
         Z = self._training_rows(X, support_fraction)
         try:
-            self.autoencoder.fit(Z)
+            with task.fit_of(self.autoencoder):
+                self.autoencoder.fit(Z)
         except ValueError as error:
             if standardize:
                 error.add_note("The detector has standardised the columns; standardize=False leaves them as they are.")
@@ -140,12 +145,13 @@ class Member:
             self.places.append(self.order[rows[ascending]])
         self.departures = np.mean([tail.departure(s) for tail, s in zip(tails, raw, strict=True)], axis=0)
 
-    def updated(self, X, first: int, support_fraction: float) -> Member:
+    def updated(self, X, first: int, support_fraction: float, task: Task) -> Member:
         """The member after further rows, which calibrate it first and are learnt then; `first` is the first's place."""
         made = copy.copy(self)
         raw = self._raw(X)
         Z = self._training_rows(X, support_fraction)
-        self.autoencoder.partial_fit(Z)
+        with task.fit_of(self.autoencoder):
+            self.autoencoder.partial_fit(Z)
         made.window = np.concatenate([self.window, dense(Z)])[-WINDOW:]
         made.learnt = made._fitted_scorers(made.window)
         order = first + np.arange(X.shape[0])

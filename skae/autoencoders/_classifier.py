@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +27,7 @@ from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
 from skae.training.batches import RawRows
+from skae.training.progress import Task, printed_progress
 
 UNLABELLED = -1
 # Rows by which the codes' location and scale are found.
@@ -210,8 +213,11 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         ------
         ValueError
             If y has fewer than two classes, or NaN, or if a parameter or the data are out of range.
+        KeyboardInterrupt
+            On Ctrl-C before the final fine-tuning, in which it keeps the model so far and warns. An
+            earlier fit stays as it was.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             self.__dict__.pop("autoencoder_", None)
             raw, y = self._labelled_rows(X, y, sample_weight)
             random_state = check_random_state(self.random_state)
@@ -219,10 +225,13 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             autoencoder = self._default(raw) if self.autoencoder is None else clone(self.autoencoder)
             if autoencoder.random_state is None:
                 autoencoder.set_params(random_state=seed)
-            self.autoencoder_ = autoencoder.fit(X, sample_weight=sample_weight)
-            self._tune(raw, X, y)
+            with Task.of_fit(self, X, y, 2) as task:
+                with task.part("autoencoder").fit_of(autoencoder):
+                    self.autoencoder_ = autoencoder.fit(X, sample_weight=sample_weight)
+                self._tune(raw, X, y, partial(task.part, "fine-tuning"))
         return self
 
+    @with_callbacks
     @own_settings()
     def fit_from(self, autoencoder, X, y, sample_weight=None) -> Self:
         """Fit by a fitted autoencoder, which is not fitted again.
@@ -245,7 +254,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """
         check_is_fitted(autoencoder)
         self._validate_params()
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             self.autoencoder_ = autoencoder
             raw, y = self._labelled_rows(X, y, sample_weight)
             if self.n_features_in_ != autoencoder.n_features_in_:
@@ -263,7 +272,6 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             code_activation="gelu",
             max_iter=0,
             device=self.device,
-            verbose=self.verbose,
         )
 
     def _labelled_rows(self, X, y, sample_weight):
@@ -283,12 +291,12 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
             raw = weighted
         return raw, y
 
-    def _tune(self, raw, X, y) -> None:
+    def _tune(self, raw, X, y, open_task: Callable[[int], Task] | None = None) -> None:
         labelled = is_labelled(y)
         self.classes_, index = np.unique(y[labelled], return_inverse=True)
         rows = raw.subset(np.flatnonzero(labelled))
         rows.y = np.eye(len(self.classes_), dtype=np.float32)[index]
-        Fitting(self, rows, X, y, None).run()
+        Fitting(self, rows, X, y, None, open_task).run()
 
     # Using -----------------------------------------------------------------------------------
 

@@ -64,7 +64,9 @@ device : str, default="auto"
 random_state : int, RandomState instance or None, default=None
     Seed of all that is random; an int makes refits identical.
 verbose : bool or int, default=False
-    Whether to print the loss of each epoch.
+    How much is printed of how far the fit is; 0 or False is nothing, 1 or True at most a line a
+    second: the training, its epoch, losses and the seconds left, if nothing stops earlier; 2 or more
+    is a line an epoch, with the loss by term.
 model_ : Autoencoder
     The trained torch module. Its `forward` maps a tensor of rows to their reconstruction, both in
     the units of X.

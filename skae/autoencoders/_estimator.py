@@ -37,6 +37,7 @@ from skae.training.batches import RawRows
 from skae.training.device import new_generator
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
+from skae.training.progress import printed_progress
 
 CHUNK_ELEMENTS = 2**20
 # What stands for a parameter in a class that does not have it.
@@ -234,6 +235,10 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
     def _after_partial_fit(self, raw: RawRows) -> dict:
         """Further fitted attributes, by name, where the rows are a part of what the model has seen."""
         return self._after_fit(raw)
+
+    def _n_pretrained_layers(self, fitting: Fitting) -> int:
+        """How many layers `_start_model` fits, each as a separate estimator."""
+        return 0
 
     def _class_prior(self) -> tuple[float, ...]:
         """Shares of the classes that encoder and decoder are told; empty where they are told none."""
@@ -469,8 +474,11 @@ class UnsupervisedEstimator(TrainedEstimator):
             If a parameter or the data are out of range.
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C while folds or layers are trained, or in a pipeline, search or ensemble: an
+            earlier fit stays as it was. In a single training Ctrl-C keeps the model so far and warns.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             again = self._parameter("warm_start") and hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=not again, y=y)
             Fitting(self, raw, X, y, self.model_ if again else None).run()
@@ -498,10 +506,15 @@ class UnsupervisedEstimator(TrainedEstimator):
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C. The weights are as they were before the call, as after other errors.
         """
         # scikit-learn checks the parameters of the first call alone.
         self._validate_params()
-        with all_or_nothing(self):
+        with all_or_nothing(self), printed_progress(self):
             first = not hasattr(self, "model_")
             raw = self._raw_rows(X, sample_weight, reset=first, y=y)
             Fitting(self, raw, X, y, None if first else self.model_).run_once()

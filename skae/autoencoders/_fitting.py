@@ -6,6 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -28,6 +29,7 @@ from skae.training.device import new_generator, resolve_device, seeded_global_ge
 from skae.training.early_stopping import EarlyStopping, best_length, holdable, single_split
 from skae.training.optimizers import as_optimizer
 from skae.training.principal_axes import class_means, column_bounds, column_moments, farthest_cell, principal_axes
+from skae.training.progress import Epochs, Report, Task, Trainings, is_part_of_a_fit
 from skae.training.trainer import History, Plan, Trainer
 
 # Axes that are computed where their number is not given.
@@ -55,13 +57,24 @@ class Fitting:
         As given to `fit`, for callbacks.
     model : Model or None
         The model from which training goes on, or None to begin anew.
+    open_task : callable or None
+        Returns the task of a given number of subtasks that this is; by default that of the estimator's fit.
     """
 
-    def __init__(self, estimator, raw: RawRows, X, y, model: Model | None) -> None:
-        self.estimator, self.raw, self.model = estimator, raw, model
+    trainings: Trainings
+
+    def __init__(
+        self,
+        estimator,
+        raw: RawRows,
+        X,
+        y,
+        model: Model | None,
+        open_task: Callable[[int], Task] | None = None,
+    ) -> None:
+        self.estimator, self.raw, self.model, self.X = estimator, raw, model, X
         self._check_same_components()
-        # An autoencoder's target is its input: callbacks that score get it where there is no y.
-        self.data = {"X": X, "y": X if y is None else y}
+        self.open_task = open_task or partial(Task.of_fit, estimator, X, y)
         self.likelihood = as_likelihood(estimator._likelihood_part())
         if hasattr(estimator, "table_encoder_"):
             self.likelihood = self.likelihood.for_groups(estimator.table_encoder_.groups_)
@@ -84,6 +97,8 @@ class Fitting:
         self.cpu_generator = new_generator(torch.device("cpu"), self.random_state)
         self.generator = new_generator(self.device, self.random_state)
         self.fold_curve: list[float] = []
+        # The fold that a model is built for, from 1 on.
+        self.fold: int | None = None
         self.n_given = raw.n_rows
         # PCA's variances, where the fit begins anew.
         self.explained: dict | None = None
@@ -249,7 +264,7 @@ class Fitting:
     def _check_rows(self, columns: Columns) -> None:
         """Raise ValueError for values that the likelihood cannot score, or beyond what single precision bears."""
         if max(-columns.low.min(), columns.high.max()) > LARGEST:
-            raise self.estimator._out_of_range(RawRows(self.estimator._validate(self.data["X"], reset=False)))
+            raise self.estimator._out_of_range(RawRows(self.estimator._validate(self.X, reset=False)))
         width = columns.high - columns.low
         if 0 < width.max() < SMALLEST:
             raise ValueError(
@@ -266,7 +281,7 @@ class Fitting:
         try:
             yield
         except FloatingPointError as error:
-            raw = RawRows(self.estimator._validate(self.data["X"], reset=False))
+            raw = RawRows(self.estimator._validate(self.X, reset=False))
             found = farthest_cell(raw)
             if found.times < FAR:
                 raise
@@ -288,8 +303,12 @@ class Fitting:
         self._enter_row_space()
         again = self.model is not None
         together, n_init = self._trains_together(), 1 if again else self.estimator._parameter("n_init")
-        context = self.estimator._init_callback_context(max_subtasks=self.n_epochs * (1 if together else n_init))
-        context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        n_final = 1 if together else n_init
+        self.trainings = Trainings([*self._sizes_before(again), *[self.n_epochs] * n_final], self.open_task)
+        with self.trainings.task:
+            self._train_all(again, n_init, together)
+
+    def _train_all(self, again: bool, n_init: int, together: bool) -> None:
         plan = self._plan()
         if self.model is None:
             models = self._build_first(n_init)
@@ -301,23 +320,66 @@ class Fitting:
             models = [self._continue(self.model)]
         with threads.for_work(self._step_flops(models[0]) * (len(models) if together else 1)):
             train, held = self._guard(models[0], plan, again)
-            groups = self._groups(models, plan, [train] * len(models))
-            for trainer, rows in groups:
-                validation = None if held is None else [held] * len(trainer.models)
-                trainer.run(rows, validation, *self._epoch_hooks(context, trainer))
-                if trainer.epoch == 0:
-                    trainer.record_start(rows)
-                trainer.close()
-        trainer = min((trainer for trainer, _ in groups), key=lambda each: each.histories[each.best].final_loss)
+            trainers = self._train(self._groups(models, plan, [train] * len(models)), held)
+        trainer = min(trainers, key=lambda each: each.histories[each.best].final_loss)
         best, history = trainer.models[trainer.best], trainer.histories[trainer.best]
         trainer.check_finite(best, train)
         if self.fold_curve:
             history.validation_loss = self.fold_curve
-            history.validation_epochs = [i * plan.evaluate_every for i in range(len(self.fold_curve))]
+            looks = np.arange(len(self.fold_curve)) * plan.evaluate_every
+            history.validation_epochs = np.minimum(looks, self.n_epochs).tolist()
         self._hand_over(best, history, self.estimator._after_fit)
-        context.call_on_fit_task_end(
-            estimator=self.estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
-        )
+
+    def _train(self, groups: list[tuple[Trainer, Rows | SideBySide]], held: Rows | None) -> list[Trainer]:
+        """Train one group of models after the other; returns those that were begun before an interruption."""
+        done: list[Trainer] = []
+        for trainer, rows in groups:
+            validation = None if held is None else [held] * len(trainer.models)
+            interrupted = self._run_trainer(trainer, rows, validation, "final" if len(groups) == 1 else "restart")
+            if interrupted and trainer.epoch == 0 and done:
+                break
+            if trainer.epoch == 0:
+                trainer.record_start(rows)
+            trainer.close()
+            done.append(trainer)
+            if interrupted:
+                break
+        return done
+
+    def _run_trainer(self, trainer: Trainer, rows, validation: list[Rows] | None, name: str) -> bool:
+        """Train; returns whether that was interrupted and the model so far is to be kept."""
+        if trainer.plan.n_epochs == 0:
+            trainer.run(rows, validation)
+            return False
+        with self.trainings.next(name, trainer.plan.n_epochs) as task:
+            try:
+                trainer.run(rows, validation, *self._epoch_hooks(task, trainer))
+            except KeyboardInterrupt:
+                if is_part_of_a_fit(self.estimator):
+                    raise
+                warnings.warn(
+                    f"Training was interrupted in epoch {trainer.epoch + 1}; the model so far is kept.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                return True
+        return False
+
+    def _sizes_before(self, again: bool) -> list[int]:
+        """At most how many subtasks each training before the final one has: layers of pretraining, epochs of folds."""
+        n_layers, n_folds = 0 if again else self.estimator._n_pretrained_layers(self), self._n_folds(again)
+        pretraining = [n_layers] * (1 + n_folds) if n_layers else []
+        return pretraining + [self.n_epochs] * (n_folds > 0)
+
+    def pretraining(self, n_layers: int) -> contextlib.AbstractContextManager[Task]:
+        """The task of what is trained layer by layer before a model is trained as a whole."""
+        return self.trainings.next("pretraining" if self.fold is None else f"pretraining of fold {self.fold}", n_layers)
+
+    def _epoch_hooks(self, task: Task, trainer: Trainer) -> tuple[Callable[[], None], Callable[[], bool]]:
+        epochs = Epochs(task, fitted=lambda: self._snapshot(trainer))
+        return epochs.begin, lambda: epochs.end(trainer.report)
+
+    # Rows and trainers -----------------------------------------------------------------------
 
     def _enter_row_space(self) -> None:
         """Go over to the scores of wide rows, where the model is the same for them."""
@@ -361,9 +423,13 @@ class Fitting:
             self._run_once()
 
     def _run_once(self) -> None:
+        n_layers = 0 if self.model is not None else self.estimator._n_pretrained_layers(self)
+        self.trainings = Trainings([*[n_layers] * (n_layers > 0), 1], self.open_task)
+        with self.trainings.task:
+            self._train_once()
+
+    def _train_once(self) -> None:
         estimator, model = self.estimator, self.model
-        context = estimator._init_callback_context(max_subtasks=1)
-        context.call_on_fit_task_begin(estimator=estimator, **self.data)
         trainer = estimator.__dict__.get("_trainer")
         history = History()
         if model is None:
@@ -377,24 +443,24 @@ class Fitting:
             trainer = Trainer([model], self._plan(endless=True), self.generator)
             trainer.epoch = len(history.loss)
         trainer.histories = [copy.deepcopy(history)]
-        before = [player.flat.values.clone() for player in trainer.players]
+        state = [*model.parameters(), *model.buffers()]
+        before = [tensor.detach().clone() for tensor in state]
         trainer.plan.n_epochs = trainer.epoch + 1
         trainer.plan.batch_size = self.batch_size
         try:
             with threads.for_work(self._step_flops(model)):
                 rows = self._rows(self.raw, model)
-                trainer.run(rows, None, *self._epoch_hooks(context, trainer))
+                with self.trainings.next("final", 1) as task:
+                    trainer.run(rows, None, *self._epoch_hooks(task, trainer))
                 trainer.check_finite(model, rows)
         except BaseException:
-            for player, values in zip(trainer.players, before, strict=True):
-                player.flat.values.copy_(values)
+            with torch.no_grad():
+                for tensor, values in zip(state, before, strict=True):
+                    tensor.copy_(values)
             estimator.__dict__.pop("_trainer", None)
             raise
         estimator._trainer, estimator._trainer_settings = trainer, self._settings()
         self._hand_over(model, trainer.histories[0], estimator._after_partial_fit)
-        context.call_on_fit_task_end(
-            estimator=estimator, **self.data, reconstruction_attributes=lambda: self._snapshot(trainer)
-        )
 
     def _earlier_history(self) -> History:
         fitted = self.estimator
@@ -413,7 +479,6 @@ class Fitting:
             n_epochs,
             horizon=None if endless else n_epochs,
             evaluate_every=max(1, STEPS_A_LOOK * self.batch_size // self.raw.n_rows),
-            verbose=int(self.estimator.verbose),
         )
 
     def _step_flops(self, model: Model) -> float:
@@ -441,33 +506,46 @@ class Fitting:
         plain = unbent and not self.raw.has_missing
         return squared_error and plain and model.posterior.is_solved_by_pca("log_scale" in model._learnt)
 
+    @property
+    def _stopping(self) -> EarlyStopping | None:
+        """How held-out rows decide when to stop; None where they do not."""
+        stopping = self.estimator._parameter("early_stopping")
+        if not stopping or self.n_epochs == 0 or self.raw.n_rows == 1:
+            return None
+        return EarlyStopping() if stopping is True else stopping
+
+    @property
+    def _are_too_few(self) -> bool:
+        """Whether the rows are too few to tell if training helps, and the start is kept."""
+        return self.raw.n_rows < TOO_FEW_ROWS and self.estimator._starts_well
+
+    def _n_folds(self, again: bool) -> int:
+        """Folds by which the length of training is found, at most; 0 where it is not."""
+        if self._stopping is None or self._are_too_few:
+            return 0
+        n_folds = self._stopping.n_folds
+        if n_folds == "auto":
+            return 5 if self.raw.n_rows < FEW_ROWS and not again else 0
+        return n_folds
+
     def _guard(self, model: Model, plan: Plan, again: bool) -> tuple[Rows, Rows | None]:
         """Training and held-out rows; where folds decide, the plan gets the length they found.
 
         Folds train from the start, so they cannot tell how long to go on `again` from an earlier fit.
         """
-        stopping = self.estimator._parameter("early_stopping")
-        stopping = EarlyStopping() if stopping is True else stopping
-        raw, n = self.raw, self.raw.n_rows
-        if not stopping or plan.n_epochs == 0 or n == 1:
+        stopping, raw, n = self._stopping, self.raw, self.raw.n_rows
+        if stopping is None or plan.n_epochs == 0:
             return self._rows(raw, model), None
-        if n < TOO_FEW_ROWS and self.estimator._starts_well:
+        if self._are_too_few:
             plan.n_epochs = 0
             return self._rows(raw, model), None
-        folds = stopping.n_folds
-        if folds == "auto":
-            folds = 5 if n < FEW_ROWS and not again else 0
         order = holdable(self.random_state.permutation(n), raw.y)
         if not len(order):
             plan.n_epochs = 0
             return self._rows(raw, model), None
-        if folds:
-            n_folds = min(folds, len(order))
-            try:
-                plan.n_epochs = self._length_by_folds(order, n_folds, model.n_components, stopping.patience)
-            except KeyboardInterrupt:
-                warnings.warn("Training was interrupted while folds were tried; the start is kept.", stacklevel=2)
-                plan.n_epochs = 0
+        n_folds = min(self._n_folds(again), len(order))
+        if n_folds:
+            plan.n_epochs = self._length_by_folds(order, n_folds, model.n_components, stopping.patience)
             return self._rows(raw, model), None
         held = single_split(order, min(n - 1, max(1, round(stopping.validation_fraction * n))), raw.y)
         plan.patience = stopping.patience
@@ -479,6 +557,7 @@ class Fitting:
             return 0
         models, train, held = [], [], []
         for fold in range(n_folds):
+            self.fold = fold + 1
             kept = self.raw.subset(np.delete(np.arange(self.raw.n_rows), order[fold::n_folds]))
             models.append(self.build(kept, n_components))
             train.append(self._rows(kept, models[-1]))
@@ -486,23 +565,23 @@ class Fitting:
         groups, waiting = [], iter(held)
         for trainer, rows in self._groups(models, self._plan(), train):
             groups.append((trainer, rows, [next(waiting) for _ in trainer.models]))
-        with threads.for_work(self._step_flops(models[0]) * len(groups[0][0].models)):
-            length, self.fold_curve = best_length(groups, patience)
+        n_epochs = groups[0][0].plan.n_epochs
+        with (
+            threads.for_work(self._step_flops(models[0]) * len(groups[0][0].models)),
+            self.trainings.next("folds", n_epochs) as task,
+        ):
+            length, self.fold_curve = best_length(groups, patience, *self._fold_hooks(task, groups))
         return length
 
-    def _epoch_hooks(self, context, trainer: Trainer):
-        estimator, data, contexts = self.estimator, self.data, []
+    def _fold_hooks(self, task: Task, groups) -> tuple[Callable[[], None], Callable[[int, float], bool]]:
+        # There is no model of the whole fit yet, which epochs of other trainings have for callbacks: so another name.
+        epochs = Epochs(task, "folds-epoch")
+        histories = [history for trainer, *_ in groups for history in trainer.histories]
 
-        def begin() -> None:
-            contexts.append(context.subcontext(task_name="epoch"))
-            contexts[-1].call_on_fit_task_begin(estimator=estimator, **data)
+        def end(epoch: int, held_out_loss: float) -> bool:
+            return epochs.end(lambda: Report(epoch, np.mean([each.loss[-1] for each in histories]), held_out_loss))
 
-        def end() -> bool:
-            return contexts.pop().call_on_fit_task_end(
-                estimator=estimator, **data, reconstruction_attributes=lambda: self._snapshot(trainer)
-            )
-
-        return begin, end
+        return epochs.begin, end
 
     # Results ---------------------------------------------------------------------------------
 

@@ -170,6 +170,9 @@ class SemanticHashing(BaseAutoencoder):
             If a parameter or the data are out of range.
         FloatingPointError
             If training diverges. An earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C while folds or layers are trained, or in a pipeline, search or ensemble: an
+            earlier fit stays as it was. In a single training Ctrl-C keeps the model so far and warns.
         """
         with all_or_nothing(self):
             super().fit(X, y, sample_weight)

@@ -20,6 +20,7 @@ from skae.model.networks import ACTIVATIONS, Dense, DenseNetwork
 from skae.model.posteriors import Point
 from skae.model.scaling import Units
 from skae.training.batches import RawRows
+from skae.training.progress import Task
 
 KINDS = ("autoencoder", "denoising", "contractive", "rbm")
 # The share of the budget of max_iter="auto" that each layer gets.
@@ -52,7 +53,6 @@ class Layer(BaseAutoencoder):
         optimizer,
         device,
         random_state,
-        verbose,
     ) -> None:
         self._set_parameters(locals())
 
@@ -134,8 +134,8 @@ class StackedAE(BaseAutoencoder):
     then be tuned to tell classes: `fine_tune`, or `AutoencoderClassifier`.
 
     Between two layers the codes of all rows are held in memory, 4 bytes for each row and unit, also
-    of rows that are read from disk. Ctrl-C while layers are trained raises `KeyboardInterrupt`, and
-    an earlier fit stays as it was; `warm_start` goes on from the whole, without the layers.
+    of rows that are read from disk. Ctrl-C while layers or folds are trained raises
+    `KeyboardInterrupt`, and an earlier fit stays as it was; `warm_start` goes on from the whole, without the layers.
 
     Parameters
     ----------
@@ -247,11 +247,17 @@ class StackedAE(BaseAutoencoder):
     def _start_model(self, model, raw, fitting):
         if self.layer == "rbm":
             self._check_units(fitting)
-        n_epochs = self._pretraining_epochs(fitting)
-        if n_epochs == 0:
-            return
         sizes = model.encoder.sizes[1:]
-        self._check_sizes(model.n_features, sizes, fitting)
+        if self._n_pretrained_layers(fitting):
+            self._check_sizes(model.n_features, sizes, fitting)
+            with fitting.pretraining(len(sizes)) as task:
+                self._pretrain(model, sizes, raw, fitting, task)
+
+    def _n_pretrained_layers(self, fitting):
+        return len(fitting.network.hidden_layer_sizes) + 1 if self._pretraining_epochs(fitting) else 0
+
+    def _pretrain(self, model, sizes, raw, fitting, task: Task) -> None:
+        n_epochs = self._pretraining_epochs(fitting)
         # Of some rows of a memory map, X is the whole map.
         rows = raw.X if type(raw) is RawRows else raw.take(slice(None)).numpy()
         for index, size in enumerate(sizes):
@@ -259,10 +265,8 @@ class StackedAE(BaseAutoencoder):
             bent = self.code_activation if last else fitting.network.activation
             layer = self._layer(index == 0, bent, size, n_epochs, fitting)
             # Arrays, whatever the user has set for the output of transformers.
-            _fit_layer(layer.set_output(transform="default"), rows, raw.weight)
-            if layer.n_iter_ < n_epochs:
-                # The layer's own training ended early, which the user alone can have asked for.
-                raise KeyboardInterrupt(f"Interrupted while layer {index + 1} of {len(sizes)} was trained.")
+            with task.part("layer").fit_of(layer):
+                _fit_layer(layer.set_output(transform="default"), rows, raw.weight)
             take_layer(model, index, layer.model_)
             if not last:
                 rows = layer.transform(rows).astype(np.float32, copy=False)
@@ -312,7 +316,6 @@ class StackedAE(BaseAutoencoder):
             "optimizer": self.optimizer,
             "device": str(fitting.device),
             "random_state": int(fitting.random_state.randint(np.iinfo(np.int32).max)),
-            "verbose": self.verbose,
         }
         logistic = fitting.network.activation == "logistic"
         likelihood = fitting.likelihood if first else (Bernoulli() if logistic else Gaussian())

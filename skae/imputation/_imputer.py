@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
@@ -36,6 +39,7 @@ from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
 from skae.model.settings import own_settings
 from skae.tables._encoder import TableEncoder
+from skae.training.progress import Task, printed_progress
 
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
@@ -47,7 +51,7 @@ ROUNDING = 1e-9
 BOUND = [Interval(Real, None, None, closed="both"), StrOptions({"auto"})]
 
 
-class AutoencoderImputer(TransformerMixin, CheckedParameters):
+class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParameters):
     r"""Fills gaps by an autoencoder, once or several times, in tables of numbers and categories.
 
     By default members of an ensemble of `MaskedAE` start at the best linear guess of what is
@@ -102,6 +106,10 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         The change in units of the columns' standard deviations at which that ends.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, hidden entries, seeds of autoencoders whose own is None.
+    verbose : bool or int, default=False
+        How much is printed of how far the fit is; 0 or False is nothing, 1 or True at most a line a
+        second: the member, its epoch, losses and the seconds left, if nothing stops earlier; 2 or
+        more is a line an epoch.
 
     Attributes
     ----------
@@ -185,6 +193,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         "max_iter": [at_least(1)],
         "tol": [not_negative()],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -205,6 +214,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         max_iter: int = 10,
         tol: float = 1e-3,
         random_state: Any = None,
+        verbose: bool | int = False,
     ) -> None:
         self.autoencoder = autoencoder
         self.missingness = missingness
@@ -221,6 +231,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
+        self.verbose = verbose
 
     # Of the table's columns: no value at fit, a gap at fit.
     _empty_: np.ndarray
@@ -228,6 +239,7 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
 
     # Fitting ---------------------------------------------------------------------------------
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
     def fit(self, X, y=None) -> Self:
@@ -250,12 +262,14 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         ValueError
             If a parameter is out of range, nothing at all is observed, or a column holds infinite
             values or mixes numbers and strings. An earlier fit stays as it was.
+        KeyboardInterrupt
+            On Ctrl-C. An earlier fit stays as it was.
         """
-        with all_or_nothing(self):
-            self._fit(X)
+        with all_or_nothing(self), printed_progress(self):
+            self._fit(X, partial(Task.of_fit, self, X, y))
         return self
 
-    def _fit(self, X) -> None:
+    def _fit(self, X, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
         table = self._checked(X, reset=True)
         self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
@@ -292,14 +306,18 @@ class AutoencoderImputer(TransformerMixin, CheckedParameters):
         limits = self._columns_.limits()
         self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
         self._point_masses_ = point_masses(used, self._is_number_)
-        self._learn(self._standardised(Z), group, random_state)
-
-    def _learn(self, Z: np.ndarray, group: np.ndarray, random_state) -> None:
         autoencoder = self._autoencoder(len(Z))
         n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
+        with open_task(n_members) as task:
+            self._learn(self._standardised(Z), group, autoencoder, n_members, random_state, task)
+
+    def _learn(self, Z: np.ndarray, group: np.ndarray, autoencoder, n_members: int, random_state, task: Task) -> None:
         parts = held_out_parts(len(Z), n_members, random_state)
         options = {"max_iter": self.max_iter, "tol": self.tol, "random_state": random_state}
-        self.members_ = [Member(autoencoder, Z[training], self._columns_, **options) for training, _ in parts]
+        self.members_ = [
+            Member(autoencoder, Z[training], self._columns_, task=task.part("member"), **options)
+            for training, _ in parts
+        ]
         held_out = [rows for _, rows in parts]
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())

@@ -11,6 +11,7 @@ from skae.autoencoders._masked import MaskedAE
 from skae.imputation._linear import LinearGuess
 from skae.imputation._scale import ColumnScale
 from skae.model.named_likelihoods import as_likelihood
+from skae.training.progress import Task
 
 # Rows that tell how often an autoencoder is asked.
 TRIED_ROWS = 1000
@@ -34,17 +35,29 @@ class Member:
         How often an autoencoder that is not told what is missing gets its own answer back, and the
         change, in units of the columns, at which that ends.
     random_state : RandomState
+    task : Task
+        The member's among those of the imputer's fit.
     """
 
     def __init__(
-        self, autoencoder, Z: np.ndarray, columns: ColumnScale, *, max_iter: int, tol: float, random_state
+        self,
+        autoencoder,
+        Z: np.ndarray,
+        columns: ColumnScale,
+        *,
+        max_iter: int,
+        tol: float,
+        random_state,
+        task: Task,
     ) -> None:
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
         with warnings.catch_warnings():
             # A column may have no value in one member's rows: what is rebuilt of it is the mean.
             warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
-            self.autoencoder = seeded(autoencoder, random_state).fit(self._to_autoencoder(Z))
+            self.autoencoder = seeded(autoencoder, random_state)
+            with task.fit_of(self.autoencoder):
+                self.autoencoder.fit(self._to_autoencoder(Z))
         # The normal distribution that an autoencoder started from is in the units that it saw.
         started = self.autoencoder if self.columns is None else None
         self.linear = LinearGuess.of(started, Z, random_state)

@@ -174,7 +174,9 @@ class MaskedModel(Autoencoder):
         unit = self.scaling.relative_variance.sqrt().float()
         self.numbers_only = bool(number.all())
         self.register_buffer("is_number", number, persistent=False)
-        self.register_buffer("column_unit", torch.where(unit > torch.finfo(unit.dtype).tiny, unit, 1.0), persistent=False)
+        self.register_buffer(
+            "column_unit", torch.where(unit > torch.finfo(unit.dtype).tiny, unit, 1.0), persistent=False
+        )
         self.register_buffer("guess_mean", torch.zeros(p))
         wide = self.n_factors > 0
         self.register_buffer("guess_covariance", None if wide else torch.eye(p))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -89,7 +90,12 @@ def single_split(rows: np.ndarray, n_held: int, y: np.ndarray | None) -> np.ndar
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(n_held, len(rows))).round().astype(int))]
 
 
-def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], patience: int) -> tuple[int, list[float]]:
+def best_length(
+    groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]],
+    patience: int,
+    on_epoch_begin: Callable[[], None] = lambda: None,
+    on_epoch_end: Callable[[int, float], bool] = lambda epoch, held_out_loss: False,
+) -> tuple[int, list[float]]:
     """The number of epochs after which the held-out rows of folds that train side by side gain no more.
 
     That is the first look whose mean loss is within one standard error of the best look's, by the
@@ -102,6 +108,9 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
         Each trainer has some of the folds.
     patience : int
         Looks without a new best after which the search ends.
+    on_epoch_begin, on_epoch_end : callable
+        Called around each epoch of all folds, the latter with its number and the last mean held-out
+        loss; a true value of it ends the search.
 
     Returns
     -------
@@ -118,16 +127,18 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
         return losses, constants, weights / weights.sum()
 
     losses, constants, weights = look()
-    looks, epoch = [losses], 0
+    constant = float(constants @ weights)
+    looks, epoch, stopped = [losses], 0, False
     curve = [float(losses @ weights)]
-    while epoch < plan.n_epochs and len(curve) - 1 - _lowest(curve) < patience:
-        n_epochs = min(plan.evaluate_every, plan.n_epochs - epoch)
+    while epoch < plan.n_epochs and len(curve) - 1 - _lowest(curve) < patience and not stopped:
+        on_epoch_begin()
         for trainer, rows, _ in groups:
-            for _ in range(n_epochs):
-                trainer.run_epoch(rows)
-        epoch += n_epochs
-        looks.append(look()[0])
-        curve.append(float(looks[-1] @ weights))
+            trainer.run_epoch(rows)
+        epoch += 1
+        if epoch % plan.evaluate_every == 0 or epoch == plan.n_epochs:
+            looks.append(look()[0])
+            curve.append(float(looks[-1] @ weights))
+        stopped = on_epoch_end(epoch, curve[-1] + constant)
     if not np.isfinite(curve).any():
         raise FloatingPointError(
             f"The loss of held-out rows is {curve[0]} at the start and at all {len(curve)} looks: it cannot tell how "
@@ -144,7 +155,7 @@ def best_length(groups: list[tuple[Trainer, Rows | SideBySide, list[Rows]]], pat
         return bool(mean <= (2 if index == 0 else 1) * standard_error)
 
     first = next(index for index in range(len(looks)) if is_as_good(index))
-    return min(first * plan.evaluate_every, plan.n_epochs), [loss + float(constants @ weights) for loss in curve]
+    return min(first * plan.evaluate_every, plan.n_epochs), [loss + constant for loss in curve]
 
 
 def _lowest(curve: list[float]) -> int:

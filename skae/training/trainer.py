@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from skae.training.device import autocast, matrix_precision
 from skae.training.graphs import CapturedStep, CudaGraph
 from skae.training.optimizers import Optimizer, Updates
 from skae.training.players import Player, make_players
+from skae.training.progress import Report
 
 # Training rows by which a model is looked at before it is handed over.
 CHECKED_ROWS = 1024
@@ -71,7 +71,6 @@ class Plan:
         Epochs between two looks at the held-out rows.
     patience : int or None
         Looks without a better held-out loss after which training stops; None does not stop.
-    verbose : int
     """
 
     optimizer: Optimizer
@@ -81,7 +80,6 @@ class Plan:
     horizon: int | None
     evaluate_every: int = 1
     patience: int | None = None
-    verbose: int = 0
 
 
 class Trainer:
@@ -153,7 +151,9 @@ class Trainer:
         on_epoch_begin: Callable[[], None] = lambda: None,
         on_epoch_end: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Train until the plan, the held-out rows, `on_epoch_end` or the user says stop.
+        """Train until the plan, the held-out rows or `on_epoch_end` says stop; the best weights are put back.
+
+        They are put back after an interruption too, which is raised.
 
         Parameters
         ----------
@@ -169,17 +169,10 @@ class Trainer:
                 on_epoch_begin()
                 self.run_epoch(rows)
                 out_of_patience = self._evaluation_is_due() and best.update()
-                if self.plan.verbose:
-                    self._report()
                 if on_epoch_end() or out_of_patience:
                     break
-        except KeyboardInterrupt:
-            warnings.warn(
-                f"Training was interrupted in epoch {self.epoch + 1}; the model so far is kept.",
-                UserWarning,
-                stacklevel=2,
-            )
-        best.restore()
+        finally:
+            best.restore()
 
     def _evaluation_is_due(self) -> bool:
         return self.epoch % self.plan.evaluate_every == 0 or self.epoch == self.plan.n_epochs
@@ -342,11 +335,12 @@ class Trainer:
                 history.terms.setdefault(name, []).append(value)
             history.loss.append(loss)
 
-    def _report(self) -> None:
-        for index, history in enumerate(self.histories):
-            restart = f" of restart {index + 1}" if len(self.histories) > 1 else ""
-            held_out = f", held-out {history.validation_loss[-1]:.6g}" if history.validation_loss else ""
-            print(f"Epoch {self.epoch}, loss{restart} {history.loss[-1]:.6g}{held_out}")
+    def report(self) -> Report:
+        """The losses after the last epoch, of the best of the models."""
+        history = self.histories[self.best]
+        terms = {name: values[-1] for name, values in history.terms.items()}
+        held_out_loss = history.validation_loss[-1] if history.validation_loss else None
+        return Report(self.epoch, history.loss[-1], held_out_loss, terms)
 
 
 class _Best:
