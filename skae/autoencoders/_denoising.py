@@ -308,7 +308,7 @@ class DenoisingAE(BaseAutoencoder):
         generator = new_generator(device, check_random_state(random_state))
         if init is not None:
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(n_samples):
             rows = torch.tensor(self.chain_rows_, device=device)
             chain = Chain(model, rows, generator)
             if init is None:
