@@ -34,6 +34,15 @@ from skae.anomaly._tail import (
     threshold,
 )
 from skae.autoencoders._denoising import DenoisingAE
+from skae.autoencoders._ensemble import (
+    fit_in_parallel,
+    merged_rows,
+    new_states,
+    relative_weight,
+    rows_by_weight,
+    rows_that_count,
+    with_parameters,
+)
 from skae.autoencoders._estimator import all_or_nothing
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
@@ -98,6 +107,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         would tell too little (a single member of 300 rows has a threshold by 30), and 1 from there
         on, with a tenth of the rows held out (at most 10,000). With a list of autoencoders there is
         at least one member for each.
+    autoencoder_params : dict or None, default=None
+        Parameters that are set on each autoencoder before it is fitted: the way to change, or to
+        search, those of the default one, as in
+        ``GridSearchCV(detector, {"autoencoder_params": [{"max_iter": 10}, {"max_iter": 30}]}, scoring=...)``.
+    n_jobs : int or None, default=None
+        Members that are fitted at a time, in threads; None is 1 unless `joblib.parallel_config` says
+        otherwise. The result is the same for any number.
+    device : str, default="auto"
+        Where autoencoders are trained and used whose own device is "auto": torch's name of a device,
+        or "auto", which takes a GPU for steps that are worth it.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
 
@@ -171,6 +190,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         standardize=True,
         support_fraction="auto",
         n_estimators="auto",
+        autoencoder_params=None,
+        n_jobs=None,
+        device="auto",
         random_state=None,
     ):
         self.autoencoder = autoencoder
@@ -180,6 +202,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self.standardize = standardize
         self.support_fraction = support_fraction
         self.n_estimators = n_estimators
+        self.autoencoder_params = autoencoder_params
+        self.n_jobs = n_jobs
+        self.device = device
         self.random_state = random_state
 
     _parameter_constraints = {
@@ -190,6 +215,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         "standardize": ["boolean"],
         "support_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "autoencoder_params": [dict, None],
+        "n_jobs": [Integral, None],
+        "device": [str],
         "random_state": ["random_state"],
     }
 
@@ -199,7 +227,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     # Fitting ---------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit autoencoders and scorers, calibrate them, and set the threshold.
 
         Parameters
@@ -209,6 +237,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             categories beside numbers and booleans.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally. They count in the
+            columns' scales, in training, in what scorers learn, and in the held-out rows' quantiles.
+            A row of weight 0 is as if it were not there. A weight of two is a row given twice,
+            exactly below 50 rows; from there on, copies are held out each by itself.
 
         Returns
         -------
@@ -222,12 +255,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             earlier fit stays as it was.
         """
         with all_or_nothing(self):
-            X = self._validate(X, reset=True)
-            self._fit(X, self.n_estimators)
+            X, weight = rows_that_count(X, sample_weight)
+            self._fit(merged_rows(self._validate(X, reset=True), weight), self.n_estimators)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Go on with the rows of a stream: the threshold follows the last thousand.
 
         The first call is a fit with one member for each autoencoder, and sets the columns' scales:
@@ -240,6 +273,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             Some rows.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally.
 
         Returns
         -------
@@ -248,43 +283,48 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         with all_or_nothing(self):
             first = not hasattr(self, "members_")
+            X, weight = rows_that_count(X, sample_weight)
             X = self._validate(X, reset=first)
             if first:
-                self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators)
+                self._fit(merged_rows(X, weight), 1 if self.n_estimators == "auto" else self.n_estimators)
             else:
+                weight = relative_weight(weight)
                 with _weights_kept(self.members_):
                     first = 1 + max(member.order.max() for member in self.members_)
-                    members = [member.updated(X, first, self._support_fraction()) for member in self.members_]
+                    members = [member.updated(X, first, self._support_fraction(), weight) for member in self.members_]
                     self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
                     self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
         return self
 
-    def _fit(self, X, n_estimators) -> None:
+    def _fit(self, weighted_rows: tuple, n_estimators) -> None:
+        X, weight = weighted_rows[0], relative_weight(weighted_rows[1])
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
-        members = []
-        seen = X.shape[0] < TOO_FEW_ROWS
-        for index, (training, held_out, order) in enumerate(_parts(X.shape[0], n_members, random_state)):
-            which = index % len(autoencoders)
-            member = Member(
-                autoencoders[which],
-                scorers[which],
-                X[training],
-                X[held_out],
-                order,
-                standardize=self.standardize,
-                support_fraction=self._support_fraction(),
-                random_state=random_state,
-                groups=self._groups,
-                seen=seen,
-            )
-            members.append(member)
+        parts, states = _parts(X.shape[0], n_members, random_state), new_states(random_state, n_members)
+        tasks = (
+            {
+                "autoencoder": autoencoders[index % len(autoencoders)],
+                "scorers": scorers[index % len(autoencoders)],
+                "X": X[training],
+                "weight": None if weight is None else weight[training],
+                # Rows that weigh twice as much calibrate twice.
+                "held_out": X[held_out][rows_by_weight(None if weight is None else weight[held_out], len(held_out))],
+                "order": order,
+                "standardize": self.standardize,
+                "support_fraction": self._support_fraction(),
+                "random_state": state,
+                "groups": self._groups,
+                "seen": X.shape[0] < TOO_FEW_ROWS,
+            }
+            for index, ((training, held_out, order), state) in enumerate(zip(parts, states, strict=True))
+        )
+        members = fit_in_parallel(Member, tasks, self.n_jobs)
         self._calibrated(members, len(autoencoders))
         self._bounds_ = _bounds_of(X, self._groups)
-        self._set_threshold(X)
+        self._set_threshold(X[rows_by_weight(weight, X.shape[0])])
 
     def _validate(self, X, *, reset):
         if reset:
@@ -322,7 +362,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return float(self.support_fraction)
 
     def _autoencoders(self, n_rows: int, n_estimators) -> list:
-        """The autoencoders asked for, or the default one."""
+        """The autoencoders asked for, or the default one, with the detector's parameters of them."""
+        made = self._given_autoencoders(n_rows, n_estimators)
+        return [with_parameters(each, self.autoencoder_params, self.device) for each in made]
+
+    def _given_autoencoders(self, n_rows: int, n_estimators) -> list:
         if self.autoencoder is None and is_wide(n_rows, self.n_features_in_):
             # So few rows span a plane: what a row has beyond it is what the start at PCA leaves over.
             return [DenoisingAE(corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")]

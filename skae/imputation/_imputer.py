@@ -10,6 +10,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from skae.autoencoders._ensemble import (
+    fit_in_parallel,
+    merged_rows,
+    new_states,
+    relative_weight,
+    rows_by_weight,
+    rows_that_count,
+    with_parameters,
+)
 from skae.autoencoders._estimator import all_or_nothing
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
@@ -26,7 +35,7 @@ from skae.imputation._defaults import (
 from skae.imputation._draws import drawn_rows
 from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
-from skae.imputation._scale import ColumnScale
+from skae.imputation._scale import ColumnScale, mean_and_deviation
 from skae.imputation._score import mean_score
 from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
@@ -94,6 +103,16 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
         The change in units of the columns' standard deviations at which that ends.
+    autoencoder_params : dict or None, default=None
+        Parameters that are set on the autoencoder before it is fitted: the way to change, or to
+        search, those of the default one, as in
+        ``GridSearchCV(imputer, {"autoencoder_params": [{"max_iter": 10}, {"max_iter": 30}]})``.
+    n_jobs : int or None, default=None
+        Members that are fitted at a time, in threads; None is 1 unless `joblib.parallel_config` says
+        otherwise. The result is the same for any number.
+    device : str, default="auto"
+        Where autoencoders are trained and used whose own device is "auto": torch's name of a device,
+        or "auto", which takes a GPU for steps that are worth it.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, hidden entries, seeds of autoencoders whose own is None.
 
@@ -176,6 +195,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "max_value": [Interval(Real, None, None, closed="both"), StrOptions({"auto"}), "array-like"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "autoencoder_params": [dict, None],
+        "n_jobs": [Integral, None],
+        "device": [str],
         "random_state": ["random_state"],
     }
 
@@ -196,6 +218,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         max_value="auto",
         max_iter=10,
         tol=1e-3,
+        autoencoder_params=None,
+        n_jobs=None,
+        device="auto",
         random_state=None,
     ):
         self.autoencoder = autoencoder
@@ -212,6 +237,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.max_value = max_value
         self.max_iter = max_iter
         self.tol = tol
+        self.autoencoder_params = autoencoder_params
+        self.n_jobs = n_jobs
+        self.device = device
         self.random_state = random_state
 
     # Of the table's columns: no value at fit, a gap at fit.
@@ -222,7 +250,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn to fill gaps from rows with gaps.
 
         Parameters
@@ -231,6 +259,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             Rows of numbers, booleans, categories and strings.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally. They count in the
+            columns' means and scales, in training, and in what held-out rows say; rows of fit that
+            others are compared with are kept as they are. A row of weight 0 is as if it were not
+            there. A weight of two is a row given twice, exactly below 50 rows; from there on, copies
+            are held out each by itself.
 
         Returns
         -------
@@ -244,10 +278,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             values or mixes numbers and strings. An earlier fit stays as it was.
         """
         with all_or_nothing(self):
-            self._fit(X)
+            self._fit(*rows_that_count(X, sample_weight))
         return self
 
-    def _fit(self, X) -> None:
+    def _fit(self, X, weight: np.ndarray | None) -> None:
         random_state = check_random_state(self.random_state)
         table = self._checked(X, reset=True)
         self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
@@ -265,7 +299,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self._used_ = ~empty[column]
         self._column_ = column[self._used_]
         self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
-        used = Z[:, self._used_]
+        used, weight = merged_rows(Z[:, self._used_], weight)
+        weight = relative_weight(weight)
+        counted = used[rows_by_weight(weight, len(used))]
         # Indices without gaps, as columns that are empty are left out.
         _, group = np.unique(self._column_, return_inverse=True)
         explains = self.missingness is not None or (self.autoencoder is not None and self._explains(self.autoencoder))
@@ -278,21 +314,31 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             self._is_number_,
             self.n_features_in_,
         )
-        shapes = {} if explains else chosen_shapes(used, group, self._is_number_, random_state)
-        self._columns_ = ColumnScale(used, self._is_number_, shapes)
+        shapes = {} if explains else chosen_shapes(counted, group, self._is_number_, random_state)
+        self._columns_ = ColumnScale(used, self._is_number_, shapes, weight)
         bounds = self._columns_.standardise(np.stack([self.min_value_, self.max_value_])[:, self._column_])
         limits = self._columns_.limits()
         self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
-        self._point_masses_ = point_masses(used, self._is_number_)
-        self._learn(self._standardised(Z), group, random_state)
+        self._point_masses_ = point_masses(counted, self._is_number_)
+        self._learn(self._columns_.standardise(used), weight, group, random_state)
 
-    def _learn(self, Z: np.ndarray, group: np.ndarray, random_state) -> None:
-        autoencoder = self._autoencoder(len(Z))
+    def _learn(self, Z: np.ndarray, weight: np.ndarray | None, group: np.ndarray, random_state) -> None:
+        autoencoder = with_parameters(self._autoencoder(len(Z)), self.autoencoder_params, self.device)
         n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
         parts = held_out_parts(len(Z), n_members, random_state)
-        options = {"max_iter": self.max_iter, "tol": self.tol, "random_state": random_state}
-        self.members_ = [Member(autoencoder, Z[training], self._columns_, **options) for training, _ in parts]
-        held_out = [rows for _, rows in parts]
+        options = {"autoencoder": autoencoder, "columns": self._columns_, "max_iter": self.max_iter, "tol": self.tol}
+        weights = [(None, None) if weight is None else (weight[training], weight[rows]) for training, rows in parts]
+        tasks = (
+            {"Z": Z[training], "weight": part_weight, "random_state": state, **options}
+            for (training, _), (part_weight, _), state in zip(
+                parts, weights, new_states(random_state, len(parts)), strict=True
+            )
+        )
+        self.members_ = fit_in_parallel(Member, tasks, self.n_jobs)
+        held_out = [
+            rows[rows_by_weight(part_weight, len(rows))]
+            for (_, rows), (_, part_weight) in zip(parts, weights, strict=True)
+        ]
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
@@ -307,8 +353,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             follows=self._explains(autoencoder),
             semicontinuous=tuple(self._point_masses_),
         )
-        self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
-        self._mean_ = np.array([np.nanmean(column) for column in self._columns_.restore(Z).T])
+        self._marginal_, self._mean_ = (_known_means(rows, weight) for rows in (Z, self._columns_.restore(Z)))
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
@@ -648,3 +693,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _known_means(Z: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Weighted means of the columns' known values."""
+    known = [~np.isnan(column) for column in Z.T]
+    parts = zip(Z.T, known, strict=True)
+    return np.array([mean_and_deviation(c[k], None if weight is None else weight[k])[0] for c, k in parts])

@@ -32,13 +32,15 @@ class LinearGuess:
         self.normal, self.least = normal, normal.variance * LEAST_VARIANCE
 
     @classmethod
-    def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
-        """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
+    def of(cls, autoencoder, Z: np.ndarray, random_state, weight: np.ndarray | None = None) -> LinearGuess:
+        """The one that the autoencoder started from, or one of rows with NaN in their gaps, by their weights."""
         if isinstance(autoencoder, MaskedAE):
             return cls(_compact(autoencoder._normal()))
         if len(Z) > MAX_ROWS:
-            Z = Z[np.sort(random_state.permutation(len(Z))[:MAX_ROWS])]
-        return cls(_compact(estimate_normal(*_rows_and_known(Z), None, n_factors_of(*Z.shape))))
+            some = np.sort(random_state.permutation(len(Z))[:MAX_ROWS])
+            Z, weight = Z[some], None if weight is None else weight[some]
+        counted = None if weight is None else torch.from_numpy(weight)
+        return cls(_compact(estimate_normal(*_rows_and_known(Z), counted, n_factors_of(*Z.shape))))
 
     def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with the expectation in their gaps, and by how much it may be off; float64."""

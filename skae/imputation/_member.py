@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from skae.autoencoders._ensemble import fit_weighted
 from skae.autoencoders._estimator import seeded
 from skae.autoencoders._masked import MaskedAE
 from skae.imputation._linear import LinearGuess
@@ -34,18 +35,30 @@ class Member:
         How often an autoencoder that is not told what is missing gets its own answer back, and the
         change, in units of the columns, at which that ends.
     random_state : RandomState
+    weight : ndarray of shape (n_rows,) or None
+        Weights of the rows, of mean one.
     """
 
-    def __init__(self, autoencoder, Z: np.ndarray, columns: ColumnScale, *, max_iter: int, tol: float, random_state):
+    def __init__(
+        self,
+        autoencoder,
+        Z: np.ndarray,
+        columns: ColumnScale,
+        *,
+        max_iter: int,
+        tol: float,
+        random_state,
+        weight: np.ndarray | None = None,
+    ):
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
         with warnings.catch_warnings():
             # A column may have no value in one member's rows: what is rebuilt of it is the mean.
             warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
-            self.autoencoder = seeded(autoencoder, random_state).fit(self._to_autoencoder(Z))
+            self.autoencoder = fit_weighted(seeded(autoencoder, random_state), self._to_autoencoder(Z), weight)
         # The normal distribution that an autoencoder started from is in the units that it saw.
         started = self.autoencoder if self.columns is None else None
-        self.linear = LinearGuess.of(started, Z, random_state)
+        self.linear = LinearGuess.of(started, Z, random_state, weight)
         self.max_iter, self.tol = max_iter, tol
         self.n_iter = self._settled(Z[:TRIED_ROWS], self.linear(Z[:TRIED_ROWS])[0])[1]
 
