@@ -73,8 +73,6 @@ def rows_that_count(X, sample_weight):
         return X, None
     rows = np.empty((_num_samples(X), 0))
     weight = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
     return (X, weight) if weight.all() else (_safe_indexing(X, np.flatnonzero(weight)), weight[weight > 0])
 
 
