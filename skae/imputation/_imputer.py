@@ -37,7 +37,7 @@ from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
 from skae.imputation._scale import ColumnScale, mean_and_deviation
 from skae.imputation._score import mean_score
-from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
+from skae.imputation._table import Table, as_table, check_marker, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
@@ -632,6 +632,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         table = as_table(X, self)
         validate_data(self, X if hasattr(X, "columns") else table, reset=reset, skip_check_array=True)
         if reset:
+            check_marker(table, self.missing_values)
             self._saw_frame_ = is_frame(table)
         elif is_frame(table) and not self._saw_frame_:
             # A fit to an array knows of no names that a frame could have.
