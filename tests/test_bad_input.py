@@ -1,6 +1,7 @@
 """Bad input is refused in words that help, odd input is borne, and a failed fit leaves what was there."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -398,3 +399,10 @@ def test_an_interruption_within_an_epoch(estimator, monkeypatch):
         ae.fit(X)
     assert len(ae.loss_curve_) == 1
     _assert_usable(ae, X)
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame], ids=["array", "frame"])
+def test_a_string_does_not_mark_gaps_among_numbers(container):
+    X = container(real(30, P))
+    with pytest.raises(ValueError, match="missing_values='-1' is a string, but X holds numbers alone"):
+        AutoencoderImputer(missing_values="-1").fit(X)

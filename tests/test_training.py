@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skae import LBFGS, SGD, VAE, AdamW, AutoencoderTransformer, DenoisingAE, DenseNetwork, EarlyStopping, LaplaceCode
-from skae.training.device import resolve_device, threads
+from skae.model.threads import threads
+from skae.training.device import resolve_device
 from skae.training.optimizers import SCHEDULES, FlatParameters, Updates
 from skae.training.trainer import Trainer
 

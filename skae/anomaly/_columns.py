@@ -60,8 +60,8 @@ def _power_of_two(size: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     return np.where(outside, np.exp2(np.frexp(np.where(outside, size, 1.0))[1] - 1), 1.0)
 
 
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, in double precision, without the cells that are wild."""
+def _moments(X: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation of each column, in double precision, without the cells that are wild."""
     mean, spread = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     step = max(1, BLOCK // max(len(X), 1))
     for start in range(0, X.shape[1], step):
@@ -71,18 +71,30 @@ def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             warnings.simplefilter("ignore", RuntimeWarning)
             unit = _power_of_two(np.nan_to_num(np.nanmax(np.abs(block), axis=0)), SQUARED_SAFELY)
             block = block if (unit == 1).all() else block / unit
-            mean[start : start + step] = unit * np.nan_to_num(np.nanmean(block, axis=0))
-            spread[start : start + step] = unit * np.nan_to_num(np.nanstd(block, axis=0))
+            middle, deviation = _mean_and_deviation(block, weight)
+            mean[start : start + step] = unit * np.nan_to_num(middle)
+            spread[start : start + step] = unit * np.nan_to_num(deviation)
     return mean, spread
 
 
-def _sparse_moments(X) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column of a sparse matrix."""
+def _mean_and_deviation(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Of the observed entries of each column; NaN where there are none."""
+    if weight is None:
+        return np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+    counted = np.where(np.isnan(X), 0.0, weight[:, None])
+    total = counted.sum(axis=0)
+    mean = np.nansum(counted * X, axis=0) / total
+    return mean, np.sqrt(np.nansum(counted * (X - mean) ** 2, axis=0) / total)
+
+
+def _sparse_moments(X, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation of each column of a sparse matrix."""
     X = X.astype(np.float64)
     unit = _power_of_two(abs(X).max(axis=0).toarray().ravel(), SQUARED_SAFELY)
     X = X if (unit == 1).all() else X @ sparse.diags_array(1 / unit)
-    mean = np.asarray(X.mean(axis=0)).ravel()
-    square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+    mean = np.asarray(X.mean(axis=0)).ravel() if weight is None else weight @ X / weight.sum()
+    X = X.multiply(X)
+    square = np.asarray(X.mean(axis=0)).ravel() if weight is None else weight @ X / weight.sum()
     return unit * mean, unit * np.sqrt(np.maximum(square - mean**2, 0))
 
 
@@ -107,18 +119,20 @@ class StandardColumns:
     entry : ndarray of shape (n_columns,) or None
         Which column of a table each belongs to. Those of a category have one unit, and a variance
         of 1 together: rows differ as much in a category as in a number.
+    weight : ndarray of shape (n_rows,) or None
+        Weights of the rows.
     """
 
     bound = LARGEST
 
-    def __init__(self, X, entry: np.ndarray | None = None) -> None:
+    def __init__(self, X, entry: np.ndarray | None = None, weight: np.ndarray | None = None) -> None:
         mean: np.ndarray
         if sparse.issparse(X):
-            mean, spread = _sparse_moments(X)
+            mean, spread = _sparse_moments(X, weight)
             self.centre = np.zeros(X.shape[1])
             constant = spread <= 1e-9 * np.abs(mean) + 1e-12 / max(X.shape[0], 1)
         else:
-            mean, spread = _moments(X)
+            mean, spread = _moments(X, weight)
             self.centre = mean
             constant = spread <= 1e-9 * np.abs(mean)
         self.spread = np.where(constant, CONSTANT_UNIT * np.maximum(np.abs(mean), 1.0), spread)

@@ -7,7 +7,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +37,15 @@ from skae.anomaly._tail import (
     threshold,
 )
 from skae.autoencoders._denoising import DenoisingAE
+from skae.autoencoders._ensemble import (
+    fit_in_parallel,
+    merged_rows,
+    new_states,
+    relative_weight,
+    rows_by_weight,
+    rows_that_count,
+    with_parameters,
+)
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import OutlierMixin, _fit_context, clone
 from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
@@ -105,6 +114,16 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         would tell too little (a single member of 300 rows has a threshold by 30), and 1 from there
         on, with a tenth of the rows held out (at most 10,000). With a list of autoencoders there is
         at least one member for each.
+    autoencoder_params : dict or None, default=None
+        Parameters that are set on each autoencoder before it is fitted: the way to change, or to
+        search, those of the default one, as in
+        ``GridSearchCV(detector, {"autoencoder_params": [{"max_iter": 10}, {"max_iter": 30}]}, scoring=...)``.
+    n_jobs : int or None, default=None
+        Members that are fitted at a time, in threads; None is 1 unless `joblib.parallel_config` says
+        otherwise. The result is the same for any number.
+    device : str, default="auto"
+        Where autoencoders are trained and used whose own device is "auto": torch's name of a device,
+        or "auto", which takes a GPU for steps that are worth it.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, subsamples, and seeds of the autoencoders whose own is None.
     verbose : bool or int, default=False
@@ -187,6 +206,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         standardize: bool = True,
         support_fraction: float | str = "auto",
         n_estimators: int | str = "auto",
+        autoencoder_params: dict | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
         random_state: Any = None,
         verbose: bool | int = False,
     ) -> None:
@@ -197,6 +219,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         self.standardize = standardize
         self.support_fraction = support_fraction
         self.n_estimators = n_estimators
+        self.autoencoder_params = autoencoder_params
+        self.n_jobs = n_jobs
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -208,6 +233,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         "standardize": ["boolean"],
         "support_fraction": [StrOptions({"auto"}), share("right")],
         "n_estimators": [StrOptions({"auto"}), at_least(1)],
+        "autoencoder_params": [dict, None],
+        "n_jobs": [Integral, None],
+        "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -221,7 +249,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit autoencoders and scorers, calibrate them, and set the threshold.
 
         Parameters
@@ -231,6 +259,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
             categories beside numbers and booleans.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally. They count in the
+            columns' scales, in training, in what scorers learn, and in the held-out rows' quantiles.
+            A row of weight 0 is as if it were not there. A weight of two is a row given twice,
+            exactly below 50 rows; from there on, copies are held out each by itself.
 
         Returns
         -------
@@ -246,7 +279,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
             On Ctrl-C. An earlier fit stays as it was.
         """
         with all_or_nothing(self), printed_progress(self):
-            self._fit(self._validate(X, reset=True), self.n_estimators, partial(Task.of_fit, self, X, y))
+            self._fit_rows(X, y, sample_weight, self.n_estimators)
         return self
 
     def fit_predict(self, X, y=None, **fit_params) -> np.ndarray:
@@ -271,7 +304,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None) -> Self:
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Go on with the rows of a stream: the threshold follows the last thousand.
 
         The first call is a fit with one member for each autoencoder, and sets the columns' scales:
@@ -284,6 +317,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
             Some rows.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally.
 
         Returns
         -------
@@ -293,51 +328,62 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         # scikit-learn checks the parameters of the first call alone.
         self._validate_params()
         with all_or_nothing(self), printed_progress(self):
-            first, open_task = not hasattr(self, "members_"), partial(Task.of_fit, self, X, y)
-            X = self._validate(X, reset=first)
-            if first:
-                self._fit(X, 1 if self.n_estimators == "auto" else self.n_estimators, open_task)
+            if not hasattr(self, "members_"):
+                self._fit_rows(X, y, sample_weight, 1 if self.n_estimators == "auto" else self.n_estimators)
             else:
+                open_task = partial(Task.of_fit, self, X, y)
+                X, weight = rows_that_count(X, sample_weight)
+                X, weight = self._validate(X, reset=False), relative_weight(weight)
                 with _weights_kept(self.members_), open_task(len(self.members_)) as task:
                     first = 1 + max(member.order.max() for member in self.members_)
                     fraction = self._support_fraction()
-                    members = [each.updated(X, first, fraction, task.part("member")) for each in self.members_]
+                    members = [each.updated(X, first, fraction, weight, task.part("member")) for each in self.members_]
                     self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
                     self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
         return self
 
-    def _fit(self, X, n_estimators, open_task: Callable[[int], Task]) -> None:
+    def _fit_rows(self, X, y, sample_weight, n_estimators) -> None:
+        open_task = partial(Task.of_fit, self, X, y)
+        counting, weight = rows_that_count(X, sample_weight)
+        checked = self._validate(counting, reset=True)
+        rows, weight = merged_rows(checked, weight)
+        self._fit(rows, relative_weight(weight), n_estimators, open_task)
+        if rows is not checked or counting is not X:
+            self.training_scores_ = self._score(self._validate(X, reset=False))
+
+    def _fit(self, X, weight: np.ndarray | None, n_estimators, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
+        parts, states = _parts(X.shape[0], n_members, random_state), new_states(random_state, n_members)
         with open_task(n_members) as task:
-            self._fit_members(X, autoencoders, scorers, n_members, random_state, task)
-
-    def _fit_members(self, X, autoencoders, scorers, n_members: int, random_state, task: Task) -> None:
-        members = []
-        seen = X.shape[0] < TOO_FEW_ROWS
-        for index, (training, held_out, order) in enumerate(_parts(X.shape[0], n_members, random_state)):
-            which = index % len(autoencoders)
-            member = Member(
-                autoencoders[which],
-                scorers[which],
-                X[training],
-                X[held_out],
-                order,
-                standardize=self.standardize,
-                support_fraction=self._support_fraction(),
-                random_state=random_state,
-                task=task.part("member"),
-                groups=self._groups,
-                seen=seen,
+            arguments = (
+                {
+                    "autoencoder": autoencoders[index % len(autoencoders)],
+                    "scorers": scorers[index % len(autoencoders)],
+                    "X": X[training],
+                    "weight": None if weight is None else weight[training],
+                    # Rows that weigh twice as much calibrate twice.
+                    "held_out": X[held_out][
+                        rows_by_weight(None if weight is None else weight[held_out], len(held_out))
+                    ],
+                    "order": order,
+                    "standardize": self.standardize,
+                    "support_fraction": self._support_fraction(),
+                    "random_state": state,
+                    "task": task.part("member"),
+                    "groups": self._groups,
+                    "seen": X.shape[0] < TOO_FEW_ROWS,
+                }
+                for index, ((training, held_out, order), state) in enumerate(zip(parts, states, strict=True))
             )
-            members.append(member)
-        self._calibrated(members, len(autoencoders))
-        self._bounds_ = _bounds_of(X, self._groups)
-        self.training_scores_ = self._score(X)
-        self._set_threshold(self.training_scores_)
+            members = fit_in_parallel(Member, arguments, self.n_jobs)
+            self._calibrated(members, len(autoencoders))
+            self._bounds_ = _bounds_of(X, self._groups)
+            self.training_scores_ = self._score(X)
+            self._set_threshold(self.training_scores_[rows_by_weight(weight, X.shape[0])])
 
     def _validate(self, X, *, reset):
         X = from_torch(X)
@@ -377,7 +423,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         return float(self.support_fraction)
 
     def _autoencoders(self, n_rows: int, n_estimators) -> list:
-        """The autoencoders asked for, or the default one."""
+        """The autoencoders asked for, or the default one, with the detector's parameters of them."""
+        made = self._given_autoencoders(n_rows, n_estimators)
+        return [with_parameters(each, self.autoencoder_params, self.device) for each in made]
+
+    def _given_autoencoders(self, n_rows: int, n_estimators) -> list:
         if self.autoencoder is None and is_wide(n_rows, self.n_features_in_):
             # So few rows span a plane: what a row has beyond it is what the start at PCA leaves over.
             return [DenoisingAE(corruption=GaussianNoise((0.05, 2.0)), conditioning="noise_level")]

@@ -12,6 +12,7 @@ from sklearn.utils import get_tags
 from skae.anomaly._columns import CommonScale, StandardColumns
 from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer, rebuilt
 from skae.anomaly._tail import Tail, harmonic_mean
+from skae.autoencoders._ensemble import fit_weighted, rows_by_weight, update_weighted
 from skae.autoencoders._estimator import TrainedEstimator, seeded
 from skae.model.named_likelihoods import as_likelihood
 from skae.tables._columns import ColumnGroup
@@ -57,6 +58,9 @@ class Member:
         The member's among those of the detector's fit.
     groups : list of ColumnGroup or None
         The columns of the table that the rows were, where categories were among them.
+    weight : ndarray of shape (n_rows,) or None
+        Weights of the training rows, of mean one. Scorers, which know of none, are fitted to rows
+        that are as frequent as their weights say.
 
     Attributes
     ----------
@@ -84,46 +88,48 @@ class Member:
         task: Task,
         seen: bool = False,
         groups: Sequence[ColumnGroup] | None = None,
+        weight: np.ndarray | None = None,
     ) -> None:
         self.scorers, self.random_state = scorers, random_state
         self.entry = None if groups is None else entry_of(groups)
         self.autoencoder = seeded(autoencoder, random_state)
-        self.columns = self._scaling(X, standardize)
+        self.columns = self._scaling(X, standardize, weight)
         if groups is not None and takes_tables(self.autoencoder):
             # It has units of its own, for zeros and ones.
             likelihood = as_likelihood(self.autoencoder.likelihood).for_groups(groups)
             self.autoencoder.set_params(likelihood=likelihood)
             if isinstance(self.columns, StandardColumns):
                 self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
-        Z = self._training_rows(X, support_fraction)
+        Z, weight = self._training_rows(X, support_fraction, weight)
         try:
             with task.fit_of(self.autoencoder):
-                self.autoencoder.fit(Z)
+                fit_weighted(self.autoencoder, Z, weight)
         except ValueError as error:
             if standardize:
                 error.add_note("The detector has standardised the columns; standardize=False leaves them as they are.")
             raise
-        Z = dense(Z)
+        Z = dense(Z[rows_by_weight(weight, Z.shape[0])])
         self.learnt = self._fitted_scorers(Z)
         self.window = Z[:: -(-len(Z) // WINDOW)]
         self.held_out_scores, self.order, self.seen = self._raw(held_out), order, seen
 
-    def _scaling(self, X, standardize: bool) -> StandardColumns | CommonScale:
+    def _scaling(self, X, standardize: bool, weight: np.ndarray | None) -> StandardColumns | CommonScale:
         """What scales rows: columns whose unit the autoencoder needs, as that of counts, stay as they are."""
         kept = keeps_units(self.autoencoder, X.shape[1])
         if not standardize or kept.all():
             return CommonScale(X, self.entry, keep_units=bool(kept.any()))
-        columns = StandardColumns(X, self.entry)
+        columns = StandardColumns(X, self.entry, weight)
         if kept.any():
             columns.leave(kept)
         return columns
 
-    def _training_rows(self, X, support_fraction: float):
-        """The rows that the autoencoder is to see, scaled: those that can be trusted, without wild cells."""
+    def _training_rows(self, X, support_fraction: float, weight: np.ndarray | None):
+        """The rows that the autoencoder is to see, scaled, and their weights: the trusted ones, without wild cells."""
         Z = self.columns(X)
         if support_fraction != 1:
-            Z = Z[least_suspicious(dense(Z), support_fraction, self.random_state, self.entry)]
-        return self.columns.without_wild(Z)
+            kept = least_suspicious(dense(Z), support_fraction, self.random_state, self.entry, weight)
+            Z, weight = Z[kept], None if weight is None else weight[kept]
+        return self.columns.without_wild(Z), weight
 
     def _fitted_scorers(self, Z: np.ndarray) -> list:
         return [scorer.fit(self.autoencoder, Z, self.random_state) for scorer in self.scorers]
@@ -145,14 +151,14 @@ class Member:
             self.places.append(self.order[rows[ascending]])
         self.departures = np.mean([tail.departure(s) for tail, s in zip(tails, raw, strict=True)], axis=0)
 
-    def updated(self, X, first: int, support_fraction: float, task: Task) -> Member:
+    def updated(self, X, first: int, support_fraction: float, weight: np.ndarray | None, task: Task) -> Member:
         """The member after further rows, which calibrate it first and are learnt then; `first` is the first's place."""
         made = copy.copy(self)
-        raw = self._raw(X)
-        Z = self._training_rows(X, support_fraction)
+        raw = self._raw(X[rows_by_weight(weight, X.shape[0])])
+        Z, weight = self._training_rows(X, support_fraction, weight)
         with task.fit_of(self.autoencoder):
-            self.autoencoder.partial_fit(Z)
-        made.window = np.concatenate([self.window, dense(Z)])[-WINDOW:]
+            update_weighted(self.autoencoder, Z, weight)
+        made.window = np.concatenate([self.window, dense(Z[rows_by_weight(weight, Z.shape[0])])])[-WINDOW:]
         made.learnt = made._fitted_scorers(made.window)
         order = first + np.arange(X.shape[0])
         if not self.seen:
@@ -227,21 +233,26 @@ def entry_of(groups: Sequence[ColumnGroup]) -> np.ndarray:
 
 
 def least_suspicious(
-    Z: np.ndarray, share: float, random_state: np.random.RandomState, entry: np.ndarray | None = None
+    Z: np.ndarray,
+    share: float,
+    random_state: np.random.RandomState,
+    entry: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Indices of the rows that are neither far from the bulk nor from everything else.
+    """Indices of the rows that are neither far from the bulk nor from everything else, by their share of the weight.
 
     An autoencoder that is flexible enough to learn the anomalies must not see them; what judges
     here is coarse: a robust covariance, and the distance to handfuls of other rows.
     """
     coarse = (RobustDistance(), NeighborDistance(max_samples=8, max_references=2048, columns="robust"))
-    suspicion = np.zeros(len(Z))
+    suspicion, counted = np.zeros(len(Z)), rows_by_weight(weight, len(Z))
     for scorer in coarse:
         scorer.entry = entry
-        scores = scorer.score(None, scorer.fit(None, Z, random_state), Z)
-        suspicion += Tail(scores, scorer.logarithmic)(scores)
-    n_kept = max(1, int(np.ceil(share * len(Z))))
-    return np.sort(np.argpartition(suspicion, n_kept - 1)[:n_kept])
+        scores = scorer.score(None, scorer.fit(None, Z[counted], random_state), Z)
+        suspicion += Tail(scores[counted], scorer.logarithmic)(scores)
+    order = np.argsort(suspicion, kind="stable")
+    reached = np.cumsum(np.ones(len(Z)) if weight is None else weight[order])
+    return np.sort(order[: 1 + np.searchsorted(reached, share * reached[-1])])
 
 
 def calibrate_together(members: Sequence[Member], *, comparable: bool) -> None:

@@ -150,4 +150,4 @@ class AdversarialAE(BaseAutoencoder):
             eta = model.decoder(model.prior.sample(n_samples, model, generator))
             return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
 
-        return self._drawn(draw, random_state)
+        return self._drawn(draw, n_samples, random_state)

@@ -125,7 +125,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         device = model.reference.device
         out = np.empty((len(codes), model.n_features), dtype=codes.dtype)
         step = max(1, CHUNK_ELEMENTS // max(model.n_features, 1))
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(len(codes)):
             for start in range(0, len(codes), step):
                 z = self._latent(model, torch.tensor(codes[start : start + step], device=device))
                 rows = model.scaling.from_target(model.expected(z))

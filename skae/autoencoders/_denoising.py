@@ -320,7 +320,7 @@ class DenoisingAE(BaseAutoencoder):
             init = check_array(self._validate(init, reset=False), dtype=np.float32, estimator=self, input_name="init")
             if len(init) != n_samples:
                 raise ValueError(f"init has {len(init)} rows for n_samples={n_samples}: each chain starts at one.")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(n_samples):
             rows = torch.tensor(self.chain_rows_, device=device)
             chain = Chain(model, rows, generator)
             if init is None:

@@ -32,6 +32,7 @@ from skae.model.posteriors import Posterior
 from skae.model.priors import PRIOR
 from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
+from skae.model.threads import threads
 from skae.tables._encoder import TableEncoder
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
@@ -368,7 +369,7 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
         raw = RawRows(X if self._is_plain(X) else self._validate(X, reset=False))
         dtype = dtype or np.dtype(np.float32 if raw.X.dtype == np.float32 else np.float64)
         out = None
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(raw.n_rows * n_copies):
             model = self._model(np.float64 if self.model_.is_choice else dtype)
             for start, step in self._steps(raw, model, n_copies):
                 made = function(model, step).cpu().numpy()
@@ -398,6 +399,10 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
             and math.isfinite(torch.from_numpy(X).sum())
         )
 
+    def _threads_for(self, n_rows: int):
+        """The context in which so many rows go through the model, a chunk at a time."""
+        return threads.for_work(self.model_.flops(min(n_rows, max(1, CHUNK_ELEMENTS // self.n_features_in_))))
+
     @staticmethod
     def _steps(raw: RawRows, model: Model, n_copies: int = 1):
         """Steps of all rows in order, with the index of the first row of each."""
@@ -414,11 +419,11 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
         return self.model_.in_float64()
 
     @own_settings()
-    def _drawn(self, draw, random_state):
-        """What `draw(model, generator)` makes, in the units of the training data, as a table where fit had one."""
+    def _drawn(self, draw, n_samples, random_state):
+        """What `draw(model, generator)` returns, `n_samples` rows, in the units and container of the training data."""
         check_is_fitted(self)
         generator = new_generator(self.model_.reference.device, check_random_state(random_state))
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads_for(n_samples):
             return self._as_table(self.model_.scaling.from_target(draw(self.model_, generator)).cpu().numpy())
 
     # Conventions -----------------------------------------------------------------------------

@@ -24,8 +24,9 @@ from skae.model.pca_start import PrincipalAxes
 from skae.model.penalties import Anchor
 from skae.model.row_space import ProjectedNetwork, RowSpace, is_isotropic, is_wide
 from skae.model.scaling import LARGEST, SMALLEST, Columns, Scaling
+from skae.model.threads import threads
 from skae.training.batches import RawRows, Rows, SideBySide, side_by_side, stays_resident
-from skae.training.device import new_generator, resolve_device, seeded_global_generator, threads
+from skae.training.device import new_generator, resolve_device, seeded_global_generator
 from skae.training.early_stopping import EarlyStopping, best_length, holdable, single_split
 from skae.training.optimizers import as_optimizer
 from skae.training.principal_axes import class_means, column_bounds, column_moments, farthest_cell, principal_axes
@@ -483,11 +484,7 @@ class Fitting:
 
     def _step_flops(self, model: Model) -> float:
         """Operations of a training step: two a product forwards, four backwards."""
-        n_products = sum(parameter.numel() for parameter in model.parameters())
-        if hasattr(self.network, "n_products"):
-            # Convolutions use a weight many times.
-            n_products = max(n_products, self.network.n_products(self.raw.n_features))
-        return 6.0 * self.batch_size * n_products
+        return 3 * model.flops(self.batch_size)
 
     def _rows(self, raw: RawRows, model: Model) -> Rows:
         return Rows(raw, model.prepare_for_training, self.device)

@@ -210,7 +210,7 @@ class GAN(ConditionalMixin, UnsupervisedEstimator):
         def draw(model, generator):
             return model.draw(n_samples, generator, classes(model, generator))
 
-        return self._drawn(draw, random_state)
+        return self._drawn(draw, n_samples, random_state)
 
     def score_samples(self, X) -> np.ndarray:
         """The critic's output for each row; higher is more like the training rows than like the generator's.

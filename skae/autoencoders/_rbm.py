@@ -274,4 +274,4 @@ class RBM(BaseAutoencoder):
                 visible = model.scaling.target(torch.from_numpy(start).to(model.reference))
             return model.posterior.gibbs(model, visible, n_gibbs, generator, last="mean" if return_mean else "draw")
 
-        return self._drawn(draw, random_state)
+        return self._drawn(draw, n_samples, random_state)

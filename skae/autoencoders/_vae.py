@@ -328,8 +328,9 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             category is the most likely one.
         """
         rows, generator = self._dense_copy(X), self._generator(random_state)
-        for index, step in self._steps_of_gaps(rows, n_samples):
-            self._fill(rows, index, expected_rows(step, n_samples, generator))
+        with self._threads_for(len(rows) * n_samples):
+            for index, step in self._steps_of_gaps(rows, n_samples):
+                self._fill(rows, index, expected_rows(step, n_samples, generator))
         return self._completed_table(rows, X)
 
     @checked_arguments(n_completions=[at_least(1)], n_samples=[at_least(1)], random_state=["random_state"])
@@ -360,8 +361,9 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         """
         rows, generator = self._dense_copy(X), self._generator(random_state)
         made = np.repeat(rows[None], n_completions, axis=0)
-        for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
-            self._fill(made, index, resampled_rows(step, n_samples, n_completions, generator))
+        with self._threads_for(len(rows) * n_samples):
+            for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
+                self._fill(made, index, resampled_rows(step, n_samples, n_completions, generator))
         if "table_encoder_" in vars(self):
             return [self._completed_table(rows, X) for rows in made]
         return made
@@ -423,7 +425,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
             eta = model.decoder(with_classes(model.prior.sample(n_samples, model, generator), told))
             return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
 
-        return self._drawn(draw, random_state)
+        return self._drawn(draw, n_samples, random_state)
 
     def _after_fit(self, raw):
         sums, total = torch.zeros(4, self.n_components_, dtype=torch.float64), 0.0

@@ -237,7 +237,7 @@ class VQVAE(BaseAutoencoder):
             codes = torch.multinomial(usage, n_samples, replacement=True, generator=generator).T
             return model.likelihood.mean(model.decoder(model.code_module.chosen(codes)))
 
-        return self._drawn(draw, random_state)
+        return self._drawn(draw, n_samples, random_state)
 
     def __sklearn_tags__(self):
         """Codes are integers, whatever the dtype of X."""

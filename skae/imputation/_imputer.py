@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from skae.autoencoders._ensemble import (
+    fit_in_parallel,
+    merged_rows,
+    new_states,
+    relative_weight,
+    rows_by_weight,
+    rows_that_count,
+    with_parameters,
+)
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import TransformerMixin, _fit_context, clone
 from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, not_negative, share
@@ -31,9 +40,9 @@ from skae.imputation._defaults import (
 from skae.imputation._draws import drawn_rows
 from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
-from skae.imputation._scale import ColumnScale
+from skae.imputation._scale import ColumnScale, mean_and_deviation
 from skae.imputation._score import mean_score
-from skae.imputation._table import Table, as_table, fill_table, is_frame, where_missing, without_markers
+from skae.imputation._table import Table, as_table, check_marker, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
@@ -104,6 +113,16 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         How often an autoencoder that is not told what is missing gets its answer back.
     tol : float, default=1e-3
         The change in units of the columns' standard deviations at which that ends.
+    autoencoder_params : dict or None, default=None
+        Parameters that are set on the autoencoder before it is fitted: the way to change, or to
+        search, those of the default one, as in
+        ``GridSearchCV(imputer, {"autoencoder_params": [{"max_iter": 10}, {"max_iter": 30}]})``.
+    n_jobs : int or None, default=None
+        Members that are fitted at a time, in threads; None is 1 unless `joblib.parallel_config` says
+        otherwise. The result is the same for any number.
+    device : str, default="auto"
+        Where autoencoders are trained and used whose own device is "auto": torch's name of a device,
+        or "auto", which takes a GPU for steps that are worth it.
     random_state : int, RandomState instance or None, default=None
         Seed of what is random: parts, hidden entries, seeds of autoencoders whose own is None.
     verbose : bool or int, default=False
@@ -192,6 +211,9 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         "max_value": [*BOUND, SequenceOf(*BOUND)],
         "max_iter": [at_least(1)],
         "tol": [not_negative()],
+        "autoencoder_params": [dict, None],
+        "n_jobs": [Integral, None],
+        "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -213,6 +235,9 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         max_value: Any = "auto",
         max_iter: int = 10,
         tol: float = 1e-3,
+        autoencoder_params: dict | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
         random_state: Any = None,
         verbose: bool | int = False,
     ) -> None:
@@ -230,6 +255,9 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         self.max_value = max_value
         self.max_iter = max_iter
         self.tol = tol
+        self.autoencoder_params = autoencoder_params
+        self.n_jobs = n_jobs
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -242,7 +270,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @own_settings()
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Learn to fill gaps from rows with gaps.
 
         Parameters
@@ -251,6 +279,12 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             Rows of numbers, booleans, categories and strings.
         y : Ignored
             Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other; None weighs them equally. They count in the
+            columns' means and scales, in training, and in what held-out rows say; rows of fit that
+            others are compared with are kept as they are. A row of weight 0 is as if it were not
+            there. A weight of two is a row given twice, exactly below 50 rows; from there on, copies
+            are held out each by itself.
 
         Returns
         -------
@@ -266,10 +300,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             On Ctrl-C. An earlier fit stays as it was.
         """
         with all_or_nothing(self), printed_progress(self):
-            self._fit(X, partial(Task.of_fit, self, X, y))
+            rows, weight = rows_that_count(X, sample_weight)
+            self._fit(rows, weight, partial(Task.of_fit, self, X, y))
         return self
 
-    def _fit(self, X, open_task: Callable[[int], Task]) -> None:
+    def _fit(self, X, weight: np.ndarray | None, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
         table = self._checked(X, reset=True)
         self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
@@ -287,7 +322,9 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         self._used_ = ~empty[column]
         self._column_ = column[self._used_]
         self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
-        used = Z[:, self._used_]
+        used, weight = merged_rows(Z[:, self._used_], weight)
+        weight = relative_weight(weight)
+        counted = used[rows_by_weight(weight, len(used))]
         # Indices without gaps, as columns that are empty are left out.
         _, group = np.unique(self._column_, return_inverse=True)
         explains = self.missingness is not None or (self.autoencoder is not None and self._explains(self.autoencoder))
@@ -300,25 +337,50 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             self._is_number_,
             self.n_features_in_,
         )
-        shapes = {} if explains else chosen_shapes(used, group, self._is_number_, random_state)
-        self._columns_ = ColumnScale(used, self._is_number_, shapes)
+        shapes = {} if explains else chosen_shapes(counted, group, self._is_number_, random_state)
+        self._columns_ = ColumnScale(used, self._is_number_, shapes, weight)
         bounds = self._columns_.standardise(np.stack([self.min_value_, self.max_value_])[:, self._column_])
         limits = self._columns_.limits()
         self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
-        self._point_masses_ = point_masses(used, self._is_number_)
-        autoencoder = self._autoencoder(len(Z))
-        n_members = 1 if self._explains(autoencoder) else self._n_members(len(Z))
+        self._point_masses_ = point_masses(counted, self._is_number_)
+        autoencoder = with_parameters(self._autoencoder(len(used)), self.autoencoder_params, self.device)
+        n_members = 1 if self._explains(autoencoder) else self._n_members(len(used))
         with open_task(n_members) as task:
-            self._learn(self._standardised(Z), group, autoencoder, n_members, random_state, task)
+            Z = self._columns_.standardise(used)
+            self._learn(Z, weight, group, autoencoder, n_members, random_state, task)
 
-    def _learn(self, Z: np.ndarray, group: np.ndarray, autoencoder, n_members: int, random_state, task: Task) -> None:
+    def _learn(
+        self,
+        Z: np.ndarray,
+        weight: np.ndarray | None,
+        group: np.ndarray,
+        autoencoder,
+        n_members: int,
+        random_state,
+        task: Task,
+    ) -> None:
         parts = held_out_parts(len(Z), n_members, random_state)
-        options = {"max_iter": self.max_iter, "tol": self.tol, "random_state": random_state}
-        self.members_ = [
-            Member(autoencoder, Z[training], self._columns_, task=task.part("member"), **options)
-            for training, _ in parts
+        weights = [(None, None) if weight is None else (weight[training], weight[rows]) for training, rows in parts]
+        arguments = (
+            {
+                "autoencoder": autoencoder,
+                "Z": Z[training],
+                "columns": self._columns_,
+                "max_iter": self.max_iter,
+                "tol": self.tol,
+                "random_state": state,
+                "task": task.part("member"),
+                "weight": part_weight,
+            }
+            for (training, _), (part_weight, _), state in zip(
+                parts, weights, new_states(random_state, len(parts)), strict=True
+            )
+        )
+        self.members_ = fit_in_parallel(Member, arguments, self.n_jobs)
+        held_out = [
+            rows[rows_by_weight(part_weight, len(rows))]
+            for (_, rows), (_, part_weight) in zip(parts, weights, strict=True)
         ]
-        held_out = [rows for _, rows in parts]
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
@@ -333,8 +395,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             follows=self._explains(autoencoder),
             semicontinuous=tuple(self._point_masses_),
         )
-        self._marginal_ = np.array([np.nanmean(column) for column in Z.T])
-        self._mean_ = np.array([np.nanmean(column) for column in self._columns_.restore(Z).T])
+        self._marginal_, self._mean_ = (_known_means(rows, weight) for rows in (Z, self._columns_.restore(Z)))
         self.estimators_ = [member.autoencoder for member in self.members_]
         self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
@@ -611,6 +672,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         table = as_table(X, self)
         validate_data(self, X if hasattr(X, "columns") else table, reset=reset, skip_check_array=True)
         if reset:
+            check_marker(table, self.missing_values)
             self._saw_frame_ = is_frame(table)
         elif is_frame(table) and not self._saw_frame_:
             # A fit to an array knows of no names that a frame could have.
@@ -672,3 +734,10 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _known_means(Z: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Weighted means of the columns' known values."""
+    known = [~np.isnan(column) for column in Z.T]
+    parts = zip(Z.T, known, strict=True)
+    return np.array([mean_and_deviation(c[k], None if weight is None else weight[k])[0] for c, k in parts])

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from skae.autoencoders._masked import MaskedAE
-from skae.model.conditional_gaussian import Normal, estimate_normal, guess, n_factors_of
+from skae.model.conditional_gaussian import Normal, estimate_normal, flops_of_guess, guess, n_factors_of
 from skae.model.factor_analysis import Factors
+from skae.model.threads import threads
 
 # Rows that it is estimated from, and rows that are filled at once.
 MAX_ROWS, CHUNK_ROWS = 10_000, 8192
@@ -31,22 +32,26 @@ class LinearGuess:
         self.normal, self.least = normal, normal.variance * LEAST_VARIANCE
 
     @classmethod
-    def of(cls, autoencoder, Z: np.ndarray, random_state) -> LinearGuess:
-        """The one that the autoencoder started from, or one of rows with NaN in their gaps."""
+    def of(cls, autoencoder, Z: np.ndarray, random_state, weight: np.ndarray | None = None) -> LinearGuess:
+        """The one that the autoencoder started from, or one of rows with NaN in their gaps, by their weights."""
         if isinstance(autoencoder, MaskedAE):
             return cls(_compact(autoencoder._normal()))
         if len(Z) > MAX_ROWS:
-            Z = Z[np.sort(random_state.permutation(len(Z))[:MAX_ROWS])]
-        return cls(_compact(estimate_normal(*_rows_and_known(Z), None, n_factors_of(*Z.shape))))
+            some = np.sort(random_state.permutation(len(Z))[:MAX_ROWS])
+            Z, weight = Z[some], None if weight is None else weight[some]
+        counted = None if weight is None else torch.from_numpy(weight)
+        return cls(_compact(estimate_normal(*_rows_and_known(Z), counted, n_factors_of(*Z.shape))))
 
     def __call__(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with the expectation in their gaps, and by how much it may be off; float64."""
         filled, deviation = np.empty(Z.shape), np.empty(Z.shape)
-        for start in range(0, len(Z), CHUNK_ROWS):
-            part = slice(start, start + CHUNK_ROWS)
-            rows, known = _rows_and_known(Z[part])
-            mean, variance = guess(rows, known, self.normal)
-            filled[part], deviation[part] = mean.numpy(), torch.maximum(variance, self.least).sqrt().numpy()
+        n_factors = self.normal.loadings.shape[1] if isinstance(self.normal, Factors) else 0
+        with threads.for_work(flops_of_guess(min(len(Z), CHUNK_ROWS), Z.shape[1], n_factors)):
+            for start in range(0, len(Z), CHUNK_ROWS):
+                part = slice(start, start + CHUNK_ROWS)
+                rows, known = _rows_and_known(Z[part])
+                mean, variance = guess(rows, known, self.normal)
+                filled[part], deviation[part] = mean.numpy(), torch.maximum(variance, self.least).sqrt().numpy()
         return filled, deviation
 
     def draw(self, Z: np.ndarray, random_state) -> np.ndarray:

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from skae.autoencoders._ensemble import fit_weighted
 from skae.autoencoders._estimator import seeded
 from skae.autoencoders._masked import MaskedAE
 from skae.imputation._linear import LinearGuess
@@ -37,6 +38,8 @@ class Member:
     random_state : RandomState
     task : Task
         The member's among those of the imputer's fit.
+    weight : ndarray of shape (n_rows,) or None
+        Weights of the rows, of mean one.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Member:
         tol: float,
         random_state,
         task: Task,
+        weight: np.ndarray | None = None,
     ) -> None:
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
@@ -57,10 +61,10 @@ class Member:
             warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
             self.autoencoder = seeded(autoencoder, random_state)
             with task.fit_of(self.autoencoder):
-                self.autoencoder.fit(self._to_autoencoder(Z))
+                fit_weighted(self.autoencoder, self._to_autoencoder(Z), weight)
         # The normal distribution that an autoencoder started from is in the units that it saw.
         started = self.autoencoder if self.columns is None else None
-        self.linear = LinearGuess.of(started, Z, random_state)
+        self.linear = LinearGuess.of(started, Z, random_state, weight)
         self.max_iter, self.tol = max_iter, tol
         self.n_iter = self._settled(Z[:TRIED_ROWS], self.linear(Z[:TRIED_ROWS])[0])[1]
 

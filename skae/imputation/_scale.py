@@ -22,6 +22,8 @@ class ColumnScale:
     is_number : ndarray of bool, of shape (n_columns,)
     shapes : mapping of int to Shape
         Maps of columns that are skewed or have heavy tails.
+    weight : ndarray of shape (n_rows,) or None
+        Weights of the rows.
 
     Attributes
     ----------
@@ -33,10 +35,16 @@ class ColumnScale:
         The range of the observed values, in the table's units.
     """
 
-    def __init__(self, Z: np.ndarray, is_number: np.ndarray, shapes: Mapping[int, Shape] | None = None) -> None:
+    def __init__(
+        self,
+        Z: np.ndarray,
+        is_number: np.ndarray,
+        shapes: Mapping[int, Shape] | None = None,
+        weight: np.ndarray | None = None,
+    ) -> None:
         self.shapes = dict(shapes or {})
-        self.location, self.scale = _moments(self._mapped(Z), is_number)
-        self.deviation = _moments(Z, is_number)[1] if self.shapes else self.scale
+        self.location, self.scale = _moments(self._mapped(Z), is_number, weight)
+        self.deviation = _moments(Z, is_number, weight)[1] if self.shapes else self.scale
         self.low, self.high = np.nanmin(Z, axis=0), np.nanmax(Z, axis=0)
 
     def standardise(self, Z: np.ndarray) -> np.ndarray:
@@ -85,17 +93,25 @@ class ColumnScale:
         return made
 
 
-def _moments(Z: np.ndarray, is_number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and deviations of the numbers; 0 and 1 for other columns."""
+def _moments(Z: np.ndarray, is_number: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted means and deviations of the numbers; 0 and 1 for other columns."""
     location, scale = np.zeros(Z.shape[1]), np.ones(Z.shape[1])
     for index in np.flatnonzero(is_number):
-        column = Z[:, index]
-        column = column[~np.isnan(column)]
+        known = ~np.isnan(Z[:, index])
+        column, counted = Z[known, index], None if weight is None else weight[known]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = column.mean(), column.std()
+            mean, deviation = mean_and_deviation(column, counted)
         if not np.isfinite(deviation):
             # Squares of values beyond the root of the largest float.
             most = np.abs(column).max()
-            mean, deviation = (column / most).mean() * most, (column / most).std() * most
+            mean, deviation = (most * each for each in mean_and_deviation(column / most, counted))
         location[index], scale[index] = mean, deviation if deviation > 0 else 1.0
     return location, scale
+
+
+def mean_and_deviation(values: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
+    """Of the values of a column, all of them known."""
+    if weight is None:
+        return values.mean(), values.std()
+    mean = np.average(values, weights=weight)
+    return mean, np.sqrt(np.average((values - mean) ** 2, weights=weight))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from skae.model.threads import threads
+
 # Widths of the kernels, in standard deviations of a column.
 WIDTHS = (0.03, 0.1, 0.3)
 # Beyond so many standard deviations, values are as far away as these.
@@ -78,14 +80,16 @@ class SimilarRows:
         """
         left, filled = self._seen(Z), torch.from_numpy(self.filled)
         size = max(1, CHUNK_PAIRS // len(self))
+        flops = 2.0 * min(size, len(Z)) * len(self) * (left.shape[1] + filled.shape[1])
         for width in WIDTHS:
             right, made = self._components(width).T, np.empty(Z.shape, dtype=np.float32)
-            for start in range(0, len(Z), size):
-                part = slice(start, start + size)
-                log_weight = left[part] @ right
-                (found,) = np.nonzero(own[part] >= 0)
-                log_weight[found, own[part][found]] = -torch.inf
-                made[part] = (torch.softmax(log_weight, 1) @ filled).numpy()
+            with threads.for_work(flops):
+                for start in range(0, len(Z), size):
+                    part = slice(start, start + size)
+                    log_weight = left[part] @ right
+                    (found,) = np.nonzero(own[part] >= 0)
+                    log_weight[found, own[part][found]] = -torch.inf
+                    made[part] = (torch.softmax(log_weight, 1) @ filled).numpy()
             yield made
 
     def _seen(self, Z: np.ndarray) -> torch.Tensor:

@@ -31,6 +31,16 @@ def where_missing(table: Table) -> np.ndarray:
     return np.asarray(pd.isna(table))
 
 
+def check_marker(table: Table, marker) -> None:
+    """Raise ValueError for a marker that is a string where X holds numbers alone: it would stand nowhere."""
+    dtypes = list(table.dtypes) if is_frame(table) else [table.dtype]
+    if isinstance(marker, str) and all(getattr(dtype, "kind", "O") in "biufc" for dtype in dtypes):
+        raise ValueError(
+            f"missing_values={marker!r} is a string, but X holds numbers alone, none of which is a string: give the "
+            "number that stands for a missing value, or leave it out, as NaN always does."
+        )
+
+
 def without_markers(table: Table, marker) -> Table:
     """The table with a missing value wherever the marker stands."""
     import pandas as pd

@@ -21,6 +21,7 @@ from skae.model.contraction import jacobian as reverse_jacobian
 from skae.model.quantised import Quantised
 from skae.model.settings import own_settings
 from skae.model.step import Step
+from skae.model.threads import threads
 from skae.training.batches import RawRows
 
 CHUNK_ELEMENTS = 2**20
@@ -230,9 +231,13 @@ class _Derivative:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """The rows of each chunk, and their Jacobians."""
         size = max(1, CHUNK_ELEMENTS // (self.shape[1] * self.shape[2]))
+        # A pass, forwards or backwards, for each input or output.
+        flops = self.model.flops(min(size, self.shape[0]) * min(self.shape[1:]))
         for start in range(0, self.shape[0], size):
             rows = slice(start, start + size)
-            yield rows, self.at(self._take(rows)).cpu().numpy()
+            with threads.for_work(flops):
+                block = self.at(self._take(rows)).cpu().numpy()
+            yield rows, block
 
     def value(self, x: Tensor) -> Tensor:
         """The map, of rows of shape (n_rows, n_in)."""

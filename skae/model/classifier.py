@@ -56,6 +56,10 @@ class EncoderClassifier(Model):
         """The parts that are worth compiling."""
         return [self.autoencoder.encoder]
 
+    def flops(self, n_rows: int) -> float:
+        """Operations of a pass of so many rows: nearly those of the autoencoder, of which the decoder is left out."""
+        return self.autoencoder.flops(n_rows)
+
     def reset(self, generator: torch.Generator) -> None:
         """Let all classes be equally likely; the encoder's weights come from the autoencoder."""
         with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skae.model.factor_analysis import Factors, estimate_factors, max_factors
+from skae.model.threads import threads
 
 # Columns up to which each row's own matrix is solved; beyond, the columns have so many factors in common, and the
 # cost of a guess is linear in them.
@@ -60,6 +61,11 @@ def guess(rows: Tensor, known: Tensor, normal: Normal | Factors) -> tuple[Tensor
     return guess_hidden(rows, known, *normal) if isinstance(normal, Normal) else guess_by_factors(rows, known, *normal)
 
 
+def flops_of_guess(n_rows: int, n_features: int, n_factors: int) -> float:
+    """Operations of the guesses of so many rows, which are about those of a step of `estimate_normal`."""
+    return 2.0 * n_rows * (n_features * n_factors**2 if n_factors else n_features**3)
+
+
 def n_factors_of(n_rows: int, n_features: int) -> int:
     """Factors of the distribution that `estimate_normal` makes of so many rows; 0 for a covariance matrix."""
     return 0 if n_features <= MAX_DENSE else max_factors(n_rows, n_features, N_FACTORS)
@@ -81,6 +87,11 @@ def estimate_normal(rows: Tensor, known: Tensor, weight: Tensor | None, n_factor
     -------
     Normal or Factors
     """
+    with threads.for_work(flops_of_guess(len(rows), rows.shape[1], n_factors)):
+        return _estimate_normal(rows, known, weight, n_factors)
+
+
+def _estimate_normal(rows: Tensor, known: Tensor, weight: Tensor | None, n_factors: int) -> Normal | Factors:
     n, p = rows.shape
     if n_factors and (p > MAX_ESTIMATED or n < ROWS_A_COLUMN * p):
         return estimate_factors(rows, known, weight, n_factors).with_factors(n_factors)

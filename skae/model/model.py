@@ -85,6 +85,7 @@ class Model(nn.Module):
         self._recipe = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         # In a list, so that it is not a part of this module.
         self._float64: list[Model] = []
+        self._n_products: int | None = None
 
     @property
     def reference(self) -> Tensor:
@@ -123,6 +124,15 @@ class Model(nn.Module):
         self.train(was_training)
         # One number is asked of the device.
         return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+    def flops(self, n_rows: int) -> float:
+        """Operations of a pass of so many rows through the model: two a product."""
+        if self._n_products is None:
+            # Convolutions use a weight many times.
+            by_network = getattr(self._recipe.get("network"), "n_products", lambda n_features: 0)
+            n_weights = sum(parameter.numel() for parameter in self.parameters())
+            self._n_products = max(n_weights, by_network(len(self._recipe["columns"].mean)))
+        return 2.0 * n_rows * self._n_products
 
     def in_float64(self) -> Any:
         """A copy in double precision, made once."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from skae.model.threads import threads
+
 # The precisions at which float32 products are float32 products.
 EXACT = ("ieee", "none", "highest")
 
@@ -17,10 +19,12 @@ def own_settings() -> Iterator[None]:
     """Compute by torch's settings as they are at its start, and put the user's back.
 
     Set aside are the default dtype and device, autocast, inference mode and switched-off gradients,
-    and rounded matrix products. A decorator, too. Nested calls and calls in several threads are
+    rounded matrix products, and all threads but one: what is large asks for more by
+    `threads.for_work`. A decorator, too. Nested calls and calls in several threads are
     fine: the first one sets what belongs to the process, and the last one puts it back.
     """
-    _process.enter()
+    process_settings.enter()
+    threads.enter(0)
     try:
         if _thread_is_plain():
             yield
@@ -35,7 +39,8 @@ def own_settings() -> Iterator[None]:
                 thread.enter_context(torch.inference_mode(False))
                 yield
     finally:
-        _process.leave()
+        threads.leave()
+        process_settings.leave()
 
 
 def _thread_is_plain() -> bool:
@@ -52,11 +57,12 @@ class _ProcessWide:
     """Settings of the whole process: changed by the first to enter, put back by the last to leave."""
 
     def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
+        self._lock, self._inside, self._of_thread = threading.Lock(), 0, _Depth()
         self._dtype = torch.float32
         self._precision: list[tuple[tuple[str, ...], str]] = []
 
     def enter(self) -> None:
+        self._of_thread.depth += 1
         with self._lock:
             self._inside += 1
             if self._inside > 1:
@@ -69,14 +75,30 @@ class _ProcessWide:
                 _set_precision(*part, FULL)
 
     def leave(self) -> None:
+        self._of_thread.depth -= 1
         with self._lock:
             self._inside -= 1
-            if self._inside:
-                return
-            if self._dtype is not torch.float32:
-                torch.set_default_dtype(self._dtype)
-            for part, precision in self._precision:
-                _set_precision(*part, precision)
+            if not self._inside:
+                self._put_back()
+
+    def restart_in_child(self) -> None:
+        """Forget the parent's other threads, which will not leave in a child made by fork."""
+        others = self._inside > self._of_thread.depth
+        self._lock, self._inside = threading.Lock(), self._of_thread.depth
+        if others and not self._inside:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        if self._dtype is not torch.float32:
+            torch.set_default_dtype(self._dtype)
+        for part, precision in self._precision:
+            _set_precision(*part, precision)
+
+
+class _Depth(threading.local):
+    """Of each Python thread, how many contexts it is in."""
+
+    depth = 0
 
 
 if hasattr(torch._C, "_get_fp32_precision_getter"):
@@ -96,4 +118,4 @@ def _parts() -> list[tuple[str, ...]]:
     return ON_CPU + ON_CUDA if torch.cuda.is_initialized() else ON_CPU
 
 
-_process = _ProcessWide()
+process_settings = _ProcessWide()

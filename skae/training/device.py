@@ -1,15 +1,22 @@
-"""The only place that speaks of devices, precision and seeds."""
+"""The only place that speaks of devices, precision, seeds, and what a fork leaves of them."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-_GLOBAL_GENERATOR_LOCK = threading.Lock()
+from skae.model.settings import process_settings
+from skae.model.threads import threads
+
+# Operations of a step from which on a GPU is worth it: the captured step of a small network takes one a tenth of a
+# millisecond or two.
+GPU_STEP_FLOPS = 5e7
+_global_generator_lock = threading.Lock()
 
 
 def resolve_device(device: str, step_flops: float = torch.inf) -> torch.device:
@@ -65,7 +72,7 @@ def seeded_global_generator(generator: torch.Generator) -> Iterator[None]:
     time may do so, because that generator belongs to the whole process.
     """
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    with _GLOBAL_GENERATOR_LOCK:
+    with _global_generator_lock:
         state = torch.random.get_rng_state()
         torch.random.default_generator.manual_seed(seed)
         try:
@@ -105,48 +112,21 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-class _Threads:
-    """One thread for small steps, in which a second costs more than it helps; a fair share for large ones."""
-
-    def __init__(self) -> None:
-        # How many Python threads compute steps, and the count before the first of them began.
-        self._lock, self._inside, self._outside = threading.Lock(), 0, 1
-        self._nested = threading.local()
-
-    @contextlib.contextmanager
-    def for_work(self, flops: float) -> Iterator[None]:
-        """Compute steps of `flops` operations; the number of threads is as before on leaving.
-
-        Calls may be nested: leaving the inner one brings back the number of the outer one.
-        """
-        is_outermost = not getattr(self._nested, "is_inside", False)
-        with self._lock:
-            if is_outermost:
-                if self._inside == 0:
-                    self._outside = torch.get_num_threads()
-                self._inside += 1
-            before = self._outside if is_outermost else torch.get_num_threads()
-            # Fits in other Python threads share the cores.
-            torch.set_num_threads(1 if flops <= SMALL_STEP_FLOPS else max(1, self._outside // self._inside))
-        self._nested.is_inside = True
-        try:
-            yield
-        finally:
-            self._nested.is_inside = not is_outermost
-            with self._lock:
-                self._inside -= is_outermost
-                torch.set_num_threads(before)
-
-
-SMALL_STEP_FLOPS = 3e7
-# What a CPU does in half a millisecond; a captured step of a small network takes a GPU a tenth or two.
-GPU_STEP_FLOPS = 5e7
-threads = _Threads()
-
-
 def resident_limit(device: torch.device) -> int:
     """How many bytes of rows may stay on `device` for the length of a fit."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(0.6 * free)
     return 2 * 1024**3
+
+
+def _restart_in_child() -> None:
+    """Forget what only the parent's other threads could end: their thread pools and their locks."""
+    global _global_generator_lock
+    _global_generator_lock = threading.Lock()
+    process_settings.restart_in_child()
+    threads.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)

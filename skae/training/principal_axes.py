@@ -10,6 +10,7 @@ from torch import Tensor
 from skae.model.likelihoods import Likelihood
 from skae.model.pca_start import PrincipalAxes
 from skae.model.scaling import Columns, Scaling
+from skae.model.threads import threads
 from skae.training.batches import RawRows
 
 MAX_COVARIANCE = 2048
@@ -17,6 +18,8 @@ BLOCK = 128
 # Entries of the rows that are looked at together: few enough to stay in the cache.
 CACHED_ELEMENTS = 2**16
 SUBSPACE_ITERATIONS = 10
+# What the moments of an entry cost.
+MOMENT_FLOPS = 10.0
 OVERSAMPLES = 16
 
 
@@ -26,6 +29,11 @@ def column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     Means and variances are merged chunk by chunk (Chan, Golub and LeVeque 1983), so that a large
     offset costs no precision.
     """
+    with threads.for_work(MOMENT_FLOPS * raw.n_rows * raw.n_features):
+        return _column_moments(raw, likelihood)
+
+
+def _column_moments(raw: RawRows, likelihood: Likelihood) -> Columns:
     p = raw.n_features
     mean, square, weight_sum = (torch.zeros(p, dtype=torch.float64) for _ in range(3))
     low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
@@ -129,8 +137,18 @@ def principal_axes(
     iteration (Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 4.4) otherwise. With the
     means of the classes of `raw.y`, the axes are of the rows around these.
     """
+    n_axes = min(n_axes, raw.n_rows, raw.n_features)
+    with threads.for_work(2.0 * raw.n_rows * raw.n_features * min(raw.n_rows, raw.n_features, MAX_COVARIANCE)):
+        variances, vectors, total = _leading_axes(raw, scaling, n_axes, generator, means)
+    # As in scikit-learn, the largest loading of each axis is positive.
+    largest = vectors.abs().argmax(0)
+    signs = torch.sign(vectors[largest, torch.arange(vectors.shape[1])])
+    return PrincipalAxes(variances.clamp_min(0), vectors * signs, total, means)
+
+
+def _leading_axes(raw: RawRows, scaling: Scaling, n_axes: int, generator: torch.Generator, means: Tensor | None):
+    """Variances and vectors of the axes, and the variance of all."""
     n, p = raw.n_rows, raw.n_features
-    n_axes = min(n_axes, n, p)
     if p <= MAX_COVARIANCE and p <= 4 * n:
         variances, vectors = torch.linalg.eigh(_apply_covariance(raw, scaling, None, means))
         total = float(variances.clamp_min(0).sum())
@@ -151,10 +169,7 @@ def principal_axes(
         total = float(scaling.relative_variance.sum())
         if means is not None:
             total = sum(float(z.square().sum()) for z, _ in _weighted_rows(raw, scaling, means))
-    # As in scikit-learn, the largest loading of each axis is positive.
-    largest = vectors.abs().argmax(0)
-    signs = torch.sign(vectors[largest, torch.arange(vectors.shape[1])])
-    return PrincipalAxes(variances.clamp_min(0), vectors * signs, total, means)
+    return variances, vectors, total
 
 
 def _weighted_rows(raw: RawRows, scaling: Scaling, means: Tensor | None):
