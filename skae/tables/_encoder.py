@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted
 
 from skae.tables._columns import (
     BinaryColumn,
@@ -16,14 +16,22 @@ from skae.tables._columns import (
     ColumnGroup,
     EmptyColumn,
     NumericColumn,
-    as_floats,
     check_finite,
-    holds_integers,
     kind_of,
-    missing_marker,
+    unique_names,
 )
-
-FLOATS = (np.float64, np.float32)
+from skae.tables._containers import (
+    FLOATS,
+    Container,
+    asked_library,
+    checked_table,
+    give,
+    is_frame,
+    library_of,
+    pandas_frame,
+    without_mask,
+)
+from skae.tables._dtypes import plain
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -119,7 +127,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """
         before = dict(vars(self))
         try:
-            self._learn(self._checked(X, reset=True))
+            table = checked_table(self, X, reset=True)
+            self._container = Container.of(X, table)
+            self._learn(table)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -163,14 +173,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             new category.
         """
         check_is_fitted(self)
-        X = self._checked(X, reset=False)
+        X = checked_table(self, X, reset=False)
         if isinstance(X, np.ndarray) and all(type(column) is NumericColumn for column in self._columns):
             self._check_all_finite(X)
             return X
         frame = _as_frame(X)
         out = np.zeros((len(frame), self.groups_[-1].stop))
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
-            column.encode(frame.iloc[:, index], out[:, group.start : group.stop])
+            column.encode(plain(frame.iloc[:, index]), out[:, group.start : group.stop])
         return out
 
     def inverse_transform(self, X, *, index=None):
@@ -192,8 +202,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             where a dtype has no missing values, the column becomes float64 or object, as in pandas.
         """
         check_is_fitted(self)
+        default = library_of(X) if is_frame(X) else self._container.library
         index = getattr(X, "index", None) if index is None and hasattr(X, "iloc") else index
-        X = check_array(X, dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        X = check_array(without_mask(X), dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X")
         if X.shape[1] != self.groups_[-1].stop:
             raise ValueError(
                 f"X has {X.shape[1]} columns, but {type(self).__name__} makes {self.groups_[-1].stop} of a table's "
@@ -201,7 +212,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             )
         if self._is_floats and all(type(column) is NumericColumn for column in self._columns):
             return X
-        return self._table(X, index)
+        return give(self.decoded(X, index), self._container, asked_library(self, default))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the matrix's columns: the table's, with the category behind it for categories.
@@ -218,37 +229,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
         made = [column.names(name) for name, column in zip(names, self._columns, strict=True)]
-        return np.array([name for each in made for name in each], dtype=object)
+        return np.array(unique_names([name for each in made for name in each]), dtype=object)
 
     # Parts -----------------------------------------------------------------------------------
 
     @property
     def _is_floats(self) -> bool:
         """Whether fit saw an array of floats."""
-        return isinstance(self._container, np.dtype) and self._container in FLOATS
-
-    def _checked(self, X, *, reset: bool):
-        """X as an array of floats or a pandas frame, and its names and number of columns checked."""
-        if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
-            frame = _as_frame(validate_data(self, X, reset=reset, skip_check_array=True))
-            for axis, unit in enumerate(("sample", "feature")):
-                if frame.shape[axis] == 0:
-                    raise ValueError(
-                        f"Found array with 0 {unit}(s) (shape={frame.shape}) while a minimum of 1 is required by "
-                        f"{type(self).__name__}."
-                    )
-            if reset:
-                self._container = frame.columns
-            return frame
-        options: dict = {"dtype": None, "ensure_all_finite": False}
-        if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
-            # Numbers beside strings would become strings.
-            numbers = check_array(X, estimator=self, input_name="X", **options)
-            options["dtype"] = None if numbers.dtype.kind in "fiubc" else object
-        X = validate_data(self, X, reset=reset, **options)
-        if reset:
-            self._container = X.dtype
-        return X if X.dtype in FLOATS else _as_frame(X)
+        return self._container.library == "numpy" and self._container.dtype in FLOATS
 
     def _asked(self, names) -> set[int]:
         """Indices of the columns that `categorical_features` names."""
@@ -274,17 +262,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     def _column(self, values, name, is_asked: bool) -> Any:
         """What encodes a column."""
-        kind = kind_of(values, name)
+        dtype, values = values.dtype, plain(values)
+        kind = kind_of(values, name, dtype)
         if is_asked and kind != "empty" and values.notna().any():
             kind = "categorical"
         if kind == "categorical":
-            return CategoricalColumn(name, values, self.handle_unknown, self.max_categories)
-        if kind == "binary":
-            return BinaryColumn(name, values.dtype, missing_marker(values))
-        if kind == "empty":
-            return EmptyColumn(name, values.dtype, missing_marker(values))
-        as_floats(values, name)
-        return NumericColumn(name, values.dtype, missing_marker(values), holds_integers(values))
+            return CategoricalColumn(name, dtype, values, self.handle_unknown, self.max_categories)
+        made = {"binary": BinaryColumn, "empty": EmptyColumn, "numeric": NumericColumn}[kind]
+        return made(name, dtype, values)
 
     def _check_all_finite(self, X: np.ndarray) -> None:
         with np.errstate(all="ignore"):
@@ -293,8 +278,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             index = int(np.isinf(X).any(0).argmax())
             check_finite(X[:, index], getattr(self, "feature_names_in_", range(X.shape[1]))[index])
 
-    def _table(self, X: np.ndarray, index):
-        """A frame or an array like that of fit."""
+    def decoded(self, X: np.ndarray, index=None):
+        """A matrix as a frame of pandas with the names, dtypes and categories of fit."""
         import pandas as pd
 
         parts = zip(self.groups_, self._columns, strict=True)
@@ -302,13 +287,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         # With the dtype given, as pandas would take objects that are strings for its own kind of strings.
         series = {i: pd.Series(values, dtype=values.dtype, index=index) for i, values in enumerate(made)}
         frame = pd.DataFrame(series, index=index)
-        if not isinstance(self._container, np.dtype):
-            frame.columns = self._container
-            return frame
-        dtype: Any = self._container
-        if frame.isna().any(axis=None) and dtype.kind != "O":
-            dtype = object if dtype.kind in "SU" else np.float64
-        return frame.to_numpy(dtype=dtype)
+        return frame if self._container.columns is None else frame.set_axis(self._container.columns, axis=1)
 
     def __sklearn_tags__(self):
         """Gaps, categories and strings."""
@@ -322,11 +301,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
 def encoder_of_categories(X) -> TableEncoder | None:
     """A fitted encoder for a frame that holds categories, or may later; None for numbers alone, and for arrays."""
-    if not hasattr(X, "iloc") and not hasattr(X, "to_pandas"):
+    if not is_frame(X):
         return None
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    if all(is_numeric_dtype(dtype) or is_bool_dtype(dtype) for dtype in _as_frame(X).dtypes):
+    if all(is_numeric_dtype(dtype) or is_bool_dtype(dtype) for dtype in pandas_frame(X).dtypes):
         return None
     # Matrices, whatever the user has set for the output of transformers.
     encoder = TableEncoder().set_output(transform="default").fit(X)
@@ -335,20 +314,21 @@ def encoder_of_categories(X) -> TableEncoder | None:
 
 
 def encoded(encoder: TableEncoder, X) -> np.ndarray:
-    """The matrix of a frame, in which a category that was not there at fit is no gap but none of the known ones."""
-    matrix, frame = encoder.transform(X), _as_frame(X)
-    for index, group in enumerate(encoder.groups_):
-        if group.kind == "categorical":
-            block = matrix[:, group.start : group.stop]
-            block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
+    """The matrix of a table, in which a category that was not there at fit is no gap but none of the known ones."""
+    matrix = encoder.transform(X)
+    if any(group.kind == "categorical" for group in encoder.groups_):
+        frame = _as_frame(without_mask(X))
+        for index, group in enumerate(encoder.groups_):
+            if group.kind == "categorical":
+                block = matrix[:, group.start : group.stop]
+                block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
     return matrix
 
 
 def _as_frame(X):
     import pandas as pd
 
-    if isinstance(X, pd.DataFrame):
-        return X
-    if hasattr(X, "to_pandas"):
-        return X.to_pandas()
-    return pd.DataFrame(X, dtype=object if X.dtype.kind == "O" else None)
+    if is_frame(X):
+        return pandas_frame(X)
+    X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    return pd.DataFrame(X, dtype=object if X.dtype.kind in "OSU" else None)

@@ -1,0 +1,273 @@
+"""Containers of tables: arrays, lists, frames of pandas and of other libraries; what comes in, and what goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_array, validate_data
+
+from skae.tables._columns import as_floats, kind_of
+from skae.tables._dtypes import plain
+
+FLOATS = (np.float64, np.float32)
+# What numpy says of strings, and of a gap beside them, that should be numbers.
+NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object")
+
+
+def is_frame(X) -> bool:
+    """Whether X is a frame, of pandas or of a library that can convert to it."""
+    return hasattr(X, "to_pandas") or (hasattr(X, "iloc") and X.ndim == 2)
+
+
+def library_of(X) -> str:
+    """The container of X: "numpy" (lists too), "pandas" or "polars"; frames of others become pandas'."""
+    if not is_frame(X):
+        return "numpy"
+    return "polars" if type(X).__module__.split(".")[0] == "polars" else "pandas"
+
+
+def pandas_frame(X):
+    """A frame as one of pandas, without a change of what it holds."""
+    import pandas as pd
+
+    if isinstance(X, pd.DataFrame) or not hasattr(X, "to_pandas"):
+        return X
+    if library_of(X) != "polars":
+        return X.to_pandas()
+    try:
+        # Without Arrow's dtypes, integers with a gap would become floats.
+        return X.to_pandas(use_pyarrow_extension_array=True)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"A column of X has a dtype that cannot be converted to pandas ({error}): cast it to another. X has "
+            f"{dict(X.schema)}."
+        ) from error
+
+
+def without_mask(X):
+    """An array with a gap wherever it was masked: NaN, or None where it holds no numbers."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if not np.ma.getmaskarray(X).any():
+        return np.asarray(X)
+    if X.dtype.kind in "fc":
+        return X.filled(np.nan)
+    if X.dtype.kind in "iu":
+        return X.astype(np.float64).filled(np.nan)
+    made = np.asarray(X.data).astype(object)
+    made[np.ma.getmaskarray(X)] = None
+    return made
+
+
+# Numbers ---------------------------------------------------------------------------------------
+
+
+def checked_numbers(estimator, X, *, hint: str, **options):
+    """`validate_data` of X, for estimators of numbers, which takes every dtype of numbers and booleans.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like, sparse matrix or frame
+    hint : str
+        What to do about strings, for the error.
+    options : dict
+        Of `validate_data`.
+    """
+    X = as_numbers(X, hint)
+    try:
+        return validate_data(estimator, X, **options)
+    except (ValueError, TypeError) as error:
+        if any(words in str(error) for words in NOT_NUMBERS):
+            raise ValueError(f"X holds strings ({error}): {hint}") from error
+        raise
+
+
+def as_numbers(X, hint: str = "encode it by TableEncoder."):
+    """X as scikit-learn checks it: numbers, and NaN for gaps, of masked arrays and of all dtypes of columns."""
+    X = without_mask(X)
+    if is_frame(X):
+        return _numbers_of_frame(pandas_frame(X), hint)
+    if isinstance(X, list | tuple):
+        objects = _objects(X)
+        return X if objects is None else _gaps_as_nan(objects, X)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OmM":
+        import pandas as pd
+
+        if X.dtype.kind == "O":
+            return _gaps_as_nan(X, X)
+        kind_of(pd.Series(X[:, 0]), 0)
+    return X
+
+
+def _objects(rows) -> np.ndarray | None:
+    """A list of rows as an array of objects; None where it is no list of rows of one length, or one of numbers."""
+    if not all(isinstance(row, list | tuple) for row in rows) or len({len(row) for row in rows}) != 1:
+        return None
+    if all(type(value) in (int, float) for row in rows for value in row):
+        return None
+    made = np.empty((len(rows), len(rows[0])), dtype=object)
+    for index, row in enumerate(rows):
+        made[index] = row
+    return made
+
+
+def _gaps_as_nan(objects: np.ndarray, X):
+    import pandas as pd
+
+    gaps = pd.isna(objects)
+    return np.where(gaps, np.nan, objects) if gaps.any() else X
+
+
+def _numbers_of_frame(frame, hint: str):
+    import pandas as pd
+
+    dtypes = [dtype for dtype in frame.dtypes if not (isinstance(dtype, np.dtype) and dtype.kind in "fiub")]
+    if not dtypes or _is_sparse(frame):
+        return frame
+    made = {}
+    for index, name in enumerate(frame.columns):
+        values = plain(frame.iloc[:, index])
+        is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"
+        made[index] = values if is_plain else _numbers_of_column(values, name, frame.dtypes.iloc[index], hint)
+    return pd.DataFrame(made, index=frame.index).set_axis(frame.columns, axis=1)
+
+
+def _numbers_of_column(values, name, dtype, hint: str) -> np.ndarray:
+    if kind_of(values, name, dtype) == "categorical":
+        try:
+            return values.astype(object).where(values.notna(), np.nan).to_numpy(dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"X holds strings (column {name!r} of dtype {dtype}: {error}): {hint}") from error
+    return as_floats(values, name)
+
+
+def _is_sparse(frame) -> bool:
+    """Whether a frame is one that scikit-learn takes for a sparse matrix."""
+    import pandas as pd
+
+    return all(isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in frame.dtypes)
+
+
+# Tables ----------------------------------------------------------------------------------------
+
+
+def checked_table(estimator, X, *, reset: bool):
+    """X as a frame of pandas, or an array of floats; names and number of columns checked, and values not.
+
+    Arrays of other dtypes and lists become frames whose columns are numbered.
+    """
+    import pandas as pd
+
+    X = without_mask(X)
+    if is_frame(X):
+        frame = pandas_frame(X)
+        for axis, unit in enumerate(("sample", "feature")):
+            if frame.shape[axis] == 0:
+                raise ValueError(
+                    f"Found array with 0 {unit}(s) (shape={frame.shape}) while a minimum of 1 is required by "
+                    f"{type(estimator).__name__}."
+                )
+        return validate_data(estimator, frame, reset=reset, skip_check_array=True)
+    options: dict = {"dtype": None, "ensure_all_finite": False}
+    if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
+        # Numbers beside strings would become strings.
+        numbers = check_array(X, estimator=estimator, input_name="X", **options)
+        options["dtype"] = None if numbers.dtype.kind in "fiubc" else object
+    X = validate_data(estimator, X, reset=reset, **options)
+    if X.dtype in FLOATS:
+        return X
+    return pd.DataFrame(X, dtype=object if X.dtype.kind in "OSU" else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Container:
+    """What a table came in.
+
+    Attributes
+    ----------
+    library : {"numpy", "pandas", "polars"}
+    dtype : dtype or None
+        Of an array; None of a list, which becomes an array of the dtype that its values share.
+    columns : Index or None
+        Of a frame.
+    dtypes : sequence of dtype
+        Of a frame's columns, as pandas has them.
+    schema : dict or None
+        Of a frame of polars.
+    """
+
+    library: str
+    dtype: Any = None
+    columns: Any = None
+    dtypes: Any = ()
+    schema: Any = None
+
+    @classmethod
+    def of(cls, X, table) -> Container:
+        """That of X, which `checked_table` has turned into `table`."""
+        library = library_of(X)
+        if library == "numpy":
+            return cls(library, dtype=table.dtype if isinstance(table, np.ndarray) else getattr(X, "dtype", None))
+        schema = dict(X.schema) if library == "polars" else None
+        return cls(library, columns=table.columns, dtypes=list(table.dtypes), schema=schema)
+
+
+def asked_library(estimator, default: str) -> str:
+    """The container that `set_output` asks for, of the estimator or of all, or the default."""
+    asked = _get_output_config("transform", estimator)["dense"]
+    return default if asked == "default" else asked
+
+
+def give(frame, container: Container, library: str):
+    """A frame in another container: an array like the one of `container`, or a frame with its schema."""
+    if library == "polars":
+        return to_polars(frame, container.schema)
+    if library == "pandas":
+        return frame
+    dtype = container.dtype
+    if dtype is None:
+        return frame.infer_objects().to_numpy()
+    if frame.isna().any(axis=None) and dtype.kind != "O":
+        dtype = np.dtype(object if dtype.kind in "SU" else np.float64)
+    return frame.to_numpy(dtype=dtype)
+
+
+def to_polars(frame, schema=None):
+    """A frame of pandas as one of polars, with the categories of a schema."""
+    import polars as pl
+
+    names = [str(name) for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"Two columns are called {twice[0]!r}, which a frame of polars cannot hold: rename the one of X, or use "
+            "set_output(transform='pandas')."
+        )
+    made = [polars_series(frame.iloc[:, i], name, (schema or {}).get(name)) for i, name in enumerate(names)]
+    return pl.DataFrame(made)
+
+
+def polars_series(values, name: str, dtype=None):
+    """A column of pandas as a series of polars; of its dtype where that is one of given categories."""
+    import polars as pl
+
+    made = pl.from_pandas(values).alias(name)
+    if isinstance(dtype, pl.Enum) and made.dtype != dtype:
+        strings = made.cast(pl.String)
+        return strings.cast(dtype) if set(strings.drop_nulls()) <= set(dtype.categories) else made
+    return made
+
+
+def rows_in_container(estimator, rows: np.ndarray, names, like=None):
+    """Rows of numbers as `set_output` asks for, with the index of `like`; an array where it asks for nothing."""
+    library = asked_library(estimator, "numpy")
+    if library == "numpy" or rows.ndim != 2:
+        return rows
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(names), index=getattr(like, "index", None) if is_frame(like) else None)
+    return to_polars(frame) if library == "polars" else frame
