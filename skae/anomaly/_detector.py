@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
 from skae.anomaly._reasons import Table, reasons
@@ -37,7 +38,8 @@ from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
-from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories
+from skae.tables._containers import FLOATS, asked_library, checked_numbers, checked_table, library_of, polars_blocks
+from skae.tables._encoder import TableEncoder, as_frame, encoded, encoder_of_categories
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
 FEW_ROWS, N_MEMBERS = 2000, 5
@@ -261,6 +263,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _fit(self, X, n_estimators) -> None:
+        self._warn_of_empty_columns(X)
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
@@ -290,20 +293,37 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if reset:
             self.__dict__.pop("table_encoder_", None)
         encoder = encoder_of_categories(X) if reset else self._encoder
+        options: dict = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
         if encoder is not None:
             if reset:
-                validate_data(self, X, skip_check_array=True)
+                checked_table(self, X, reset=True)
                 self.table_encoder_ = encoder
-            options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
             return check_array(encoded(encoder, X), estimator=self, input_name="X", **options)
-        return validate_data(
+        return checked_numbers(
             self,
             X,
+            hint="give the detector a data frame, whose categories it takes, or encode it by TableEncoder.",
             reset=reset,
             accept_sparse="csr",
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
+            dtype=FLOATS,
+            **options,
+        )
+
+    def _warn_of_empty_columns(self, X) -> None:
+        """Once, and by name: each member would warn of the columns of its matrix."""
+        if sparse.issparse(X):
+            return
+        first = np.flatnonzero(np.isnan(X[0]))
+        empty = first[np.isnan(X[:, first]).all(axis=0)]
+        if not len(empty):
+            return
+        names: Sequence = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        if self._groups is not None:
+            names = [names[index] for index in entry_of(self._groups)]
+        warnings.warn(
+            f"Columns {[names[index] for index in empty]} have no observed value; they do not count in any score. Drop "
+            "them, or fill them before.",
+            stacklevel=5,
         )
 
     @property
@@ -601,25 +621,28 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
         Returns
         -------
-        pandas.DataFrame of shape (n_samples, 4 * n_features)
-            Four blocks with a column a feature. "share": the cell's part of what the score gains by
-            such replacements, in absolute value; negative where the value is below what is
-            expected; zeros where no cell alone explains anything. "seen": the value. "expected":
-            what agrees with the other cells (the training median where the autoencoder does not
-            reconstruct, of categories the most frequent). "score_without": `score_samples` of the row
-            with it. The latter two are NaN for cells that were not tried. Of a table with categories,
-            "seen" and "expected" are tables, and shares of categories are positive.
+        DataFrame of shape (n_samples, 4 * n_features)
+            Of pandas, or of polars where X is. Four blocks with a column a feature (in polars, four
+            columns of structs: ``explain(X)["share"].struct.unnest()`` is a block). "share": the
+            cell's part of what the score gains by such replacements, in absolute value; negative
+            where the value is below what is expected; zeros where no cell alone explains anything.
+            "seen": the value. "expected": what agrees with the other cells (the training median where
+            the autoencoder does not reconstruct, of categories the most frequent). "score_without":
+            `score_samples` of the row with it. The latter two are NaN for cells that were not tried.
+            Of a table with categories, "seen" and "expected" are tables, and shares of categories are
+            positive.
         """
         check_is_fitted(self)
         if max_columns < 1:
             raise ValueError(f"max_columns={max_columns!r}: try at least one cell of a row.")
-        index = X.index if hasattr(X, "iloc") else None
         rows = dense(self._validate(X, reset=False))
-        table = None
-        if self._encoder is not None:
-            table = Table(self._encoder, X if hasattr(X, "iloc") else X.to_pandas())
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
-        return reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
+        table = None if self._encoder is None else Table(self._encoder, as_frame(X))
+        index = X.index if hasattr(X, "iloc") else None
+        made = reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
+        return (
+            polars_blocks(made, getattr(X, "schema", None)) if asked_library(self, library_of(X)) == "polars" else made
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,7 +94,10 @@ class Member:
                 self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
         Z = self._training_rows(X, support_fraction)
         try:
-            self.autoencoder.fit(Z)
+            with warnings.catch_warnings():
+                # The detector has said which columns are empty; others may be so in one member's rows.
+                warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
+                self.autoencoder.fit(Z)
         except ValueError as error:
             if standardize:
                 error.add_note("The detector has standardised the columns; standardize=False leaves them as they are.")

@@ -14,6 +14,7 @@ from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
 from skae.model.scaling import Columns
 from skae.model.settings import own_settings
+from skae.tables._containers import without_mask
 from skae.training.batches import RawRows
 
 
@@ -112,8 +113,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
             Expected rows in the units of the training data; with likelihood="mixed" a table like
             that of fit.
         """
-        check_is_fitted(self)
-        codes = check_array(X, dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = self._checked_codes(X)
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} has {self.n_components_} components."
@@ -128,6 +128,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
                 rows = model.scaling.from_target(model.expected(z))
                 out[start : start + step] = rows.cpu().numpy()
         return self._as_table(out, X)
+
+    def _checked_codes(self, X) -> np.ndarray:
+        check_is_fitted(self)
+        return check_array(without_mask(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
 
     def _latent(self, model, codes: torch.Tensor) -> torch.Tensor:
         """What the decoder reads of codes as `transform` returns them."""
@@ -189,7 +193,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         scores = self.score_samples(X)
         if sample_weight is None:
             return float(np.mean(scores))
-        return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
+        return float(np.average(scores, weights=_check_sample_weight(without_mask(sample_weight), scores)))
 
     # Results ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.model.conv_network import DOWN, PADDINGS, UP, ConvNetwork
+from skae.tables._containers import without_mask
 
 
 class ConvAE(BaseAutoencoder):
@@ -166,7 +167,7 @@ class ConvAE(BaseAutoencoder):
                     f"X has images of shape {shape}, but {type(self).__name__} was fitted to images of shape "
                     f"{self.image_shape_}."
                 )
-            checked = super()._validate(X.reshape(len(X), math.prod(shape)), reset=reset)
+            checked = super()._validate(without_mask(X).reshape(len(X), math.prod(shape)), reset=reset)
         if reset:
             self.row_shape_ = shape
         return checked
@@ -222,7 +223,7 @@ class ConvAE(BaseAutoencoder):
         return self._as_seen(super().reconstruct(X))
 
     def _as_seen(self, rows):
-        return rows.reshape(len(rows), *self.row_shape_)
+        return rows.reshape(len(rows), *self.row_shape_) if len(self.row_shape_) > 1 else rows
 
     def __sklearn_tags__(self):
         """Images beside rows."""

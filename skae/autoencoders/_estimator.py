@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight, check_array, check_is_fitted
 
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
@@ -31,15 +31,14 @@ from skae.model.posteriors import Posterior
 from skae.model.priors import PRIORS, Prior
 from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
-from skae.tables._encoder import TableEncoder
+from skae.tables._containers import FLOATS, checked_numbers, checked_table, rows_in_container, without_mask
+from skae.tables._encoder import TableEncoder, table_of
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
 from skae.training.early_stopping import EarlyStopping
 from skae.training.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK_ELEMENTS = 2**20
-# What numpy, pyarrow and pandas say of strings, and of a gap beside them, that should be numbers.
-NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "Cannot cast object", "'NAType'")
 
 
 @contextlib.contextmanager
@@ -60,8 +59,10 @@ def all_or_nothing(estimator):
 
 
 def seeded(autoencoder, random_state: np.random.RandomState):
-    """A clone whose free seeds are drawn from `random_state`."""
+    """A clone whose free seeds are drawn from `random_state`, and which returns arrays."""
     made = clone(autoencoder)
+    if hasattr(made, "set_output"):
+        made.set_output(transform="default")
     free = [
         name
         for name, value in made.get_params().items()
@@ -220,7 +221,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         X = self._validate(X, reset=reset)
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            weight = _check_sample_weight(without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
         raw = RawRows(X, weight, self._targets(X, y, reset=reset))
@@ -233,36 +234,32 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop("table_encoder_", None)
         if encoder is not None:
             if reset:
-                validate_data(self, X, skip_check_array=True)
+                checked_table(self, X, reset=True)
                 self.table_encoder_ = encoder
             return encoder.transform(X)
         on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
-        try:
-            checked = validate_data(
-                self,
-                X,
-                reset=reset,
-                accept_sparse=("csr", "csc") if reset else "csr",
-                dtype=None if on_disk else (np.float64, np.float32),
-                ensure_all_finite=False if on_disk else "allow-nan",
-            )
-        except (ValueError, TypeError) as error:
-            if any(words in str(error) for words in NOT_NUMBERS):
-                mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
-                raise ValueError(f"X holds strings ({error}): {mixed}encode it by TableEncoder.") from error
-            raise
+        mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
+        checked = checked_numbers(
+            self,
+            X,
+            hint=f"{mixed}encode it by TableEncoder.",
+            reset=reset,
+            accept_sparse=("csr", "csc") if reset else "csr",
+            dtype=None if on_disk else FLOATS,
+            ensure_all_finite=False if on_disk else "allow-nan",
+        )
         if not on_disk:
             return checked
         for chunk, _ in RawRows(X).chunks():
             check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
         return X
 
-    def _column_name(self, index: int) -> str:
-        """What an error calls a column of the matrix that the model is fitted to."""
+    def _column_label(self, index: int):
+        """The name of the table's column that a column of the matrix belongs to; its index where it has none."""
         encoder = vars(self).get("table_encoder_")
         if encoder is not None:
-            return f"column {next(group.column for group in encoder.groups_ if index < group.stop)!r}"
-        return f"column {self.feature_names_in_[index]!r}" if hasattr(self, "feature_names_in_") else f"column {index}"
+            return next(group.column for group in encoder.groups_ if index < group.stop)
+        return str(self.feature_names_in_[index]) if hasattr(self, "feature_names_in_") else index
 
     def _out_of_range(self, raw: RawRows) -> ValueError:
         """An error that names the first number beyond what all classes bear; there is one."""
@@ -274,8 +271,8 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
             start += len(rows)
         row, column = beyond[0].tolist()
         return ValueError(
-            f"X holds {float(rows[row, column]):.3g} in {self._column_name(column)}, row {start + row}: numbers beyond "
-            f"{LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
+            f"X holds {float(rows[row, column]):.3g} in column {self._column_label(column)!r}, row {start + row}: numbers "
+            f"beyond {LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
             "(StandardScaler)."
         )
 
@@ -300,11 +297,14 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         return self.n_features_in_ if encoder is None else encoder.groups_[-1].stop
 
     def _as_table(self, rows: np.ndarray, like=None):
-        """Rows of the model as a table like that of fit, with the index of `like`; a matrix stays one."""
+        """Rows of the model in the container that `set_output` asks for, with the index of `like`.
+
+        Where it asks for none, a table comes in the container of `like`, or of fit, and a matrix as an array.
+        """
         encoder = vars(self).get("table_encoder_")
-        if encoder is None:
-            return rows
-        return encoder.inverse_transform(rows, index=like.index if hasattr(like, "iloc") else None)
+        if encoder is not None:
+            return table_of(encoder, rows, self, like)
+        return rows_in_container(self, rows, _check_feature_names_in(self), like)
 
     # Results ---------------------------------------------------------------------------------
 

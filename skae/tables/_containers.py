@@ -256,10 +256,18 @@ def polars_series(values, name: str, dtype=None):
     import polars as pl
 
     made = pl.from_pandas(values).alias(name)
-    if isinstance(dtype, pl.Enum) and made.dtype != dtype:
+    if isinstance(dtype, pl.Enum) and made.dtype in (pl.Categorical, pl.String):
         strings = made.cast(pl.String)
         return strings.cast(dtype) if set(strings.drop_nulls()) <= set(dtype.categories) else made
     return made
+
+
+def polars_blocks(frame, schema=None):
+    """A frame of pandas with columns of two levels as one of polars, with a column of structs for each first level."""
+    import polars as pl
+
+    blocks = frame.columns.unique(0)
+    return pl.DataFrame([to_polars(frame[block], schema).to_struct(block) for block in blocks])
 
 
 def rows_in_container(estimator, rows: np.ndarray, names, like=None):

@@ -145,7 +145,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             self._check_all_finite(X)
             self._columns = [NumericColumn(name, X.dtype) for name in names]
         else:
-            frame = _as_frame(X)
+            frame = as_frame(X)
             self._columns = [self._column(frame.iloc[:, i], name, i in asked) for i, name in enumerate(names)]
         stops = np.cumsum([column.width for column in self._columns]).tolist()
         self.groups_ = [
@@ -177,7 +177,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         if isinstance(X, np.ndarray) and all(type(column) is NumericColumn for column in self._columns):
             self._check_all_finite(X)
             return X
-        frame = _as_frame(X)
+        frame = as_frame(X)
         out = np.zeros((len(frame), self.groups_[-1].stop))
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
             column.encode(plain(frame.iloc[:, index]), out[:, group.start : group.stop])
@@ -202,17 +202,16 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             where a dtype has no missing values, the column becomes float64 or object, as in pandas.
         """
         check_is_fitted(self)
-        default = library_of(X) if is_frame(X) else self._container.library
-        index = getattr(X, "index", None) if index is None and hasattr(X, "iloc") else index
-        X = check_array(without_mask(X), dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        like, X = (
+            X,
+            check_array(without_mask(X), dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X"),
+        )
         if X.shape[1] != self.groups_[-1].stop:
             raise ValueError(
                 f"X has {X.shape[1]} columns, but {type(self).__name__} makes {self.groups_[-1].stop} of a table's "
                 f"{self.n_features_in_}."
             )
-        if self._is_floats and all(type(column) is NumericColumn for column in self._columns):
-            return X
-        return give(self.decoded(X, index), self._container, asked_library(self, default))
+        return table_of(self, X, self, like, index)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the matrix's columns: the table's, with the category behind it for categories.
@@ -299,6 +298,28 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
+def table_of(encoder: TableEncoder, X: np.ndarray, estimator, like=None, index=None):
+    """A matrix as a table, in the container that `estimator` is set to return, or that of `like`, or of fit.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+    X : ndarray of shape (n_rows, n_columns)
+    estimator : estimator
+        Whose `set_output` counts.
+    like : frame or None
+        Rows whose container and index the table gets; arrays count as the table of fit.
+    index : Index or None
+        Another index than that of `like`.
+    """
+    library = asked_library(estimator, library_of(like) if is_frame(like) else encoder._container.library)
+    if library == "numpy" and encoder._is_floats and all(type(column) is NumericColumn for column in encoder._columns):
+        return X
+    if index is None and hasattr(like, "iloc"):
+        index = like.index
+    return give(encoder.decoded(X, index), encoder._container, library)
+
+
 def encoder_of_categories(X) -> TableEncoder | None:
     """A fitted encoder for a frame that holds categories, or may later; None for numbers alone, and for arrays."""
     if not is_frame(X):
@@ -317,7 +338,7 @@ def encoded(encoder: TableEncoder, X) -> np.ndarray:
     """The matrix of a table, in which a category that was not there at fit is no gap but none of the known ones."""
     matrix = encoder.transform(X)
     if any(group.kind == "categorical" for group in encoder.groups_):
-        frame = _as_frame(without_mask(X))
+        frame = as_frame(without_mask(X))
         for index, group in enumerate(encoder.groups_):
             if group.kind == "categorical":
                 block = matrix[:, group.start : group.stop]
@@ -325,7 +346,8 @@ def encoded(encoder: TableEncoder, X) -> np.ndarray:
     return matrix
 
 
-def _as_frame(X):
+def as_frame(X):
+    """Rows as a frame of pandas, the columns of an array numbered."""
     import pandas as pd
 
     if is_frame(X):
