@@ -309,6 +309,7 @@ def test_a_column_of_strings_without_a_value(estimator):
 
 
 @pytest.mark.filterwarnings("ignore:.*no observed:UserWarning")
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed")
 def test_a_column_of_strings_without_a_value_beside_the_other_estimators():
     gappy = TABLE.assign(note=pandas.array([None] * len(TABLE), dtype="string"))
     detector = AutoencoderOutlierDetector(DenoisingAE(2, **SMALL), random_state=0).fit(gappy)

@@ -270,9 +270,10 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
                 break
             start += len(rows)
         row, column = beyond[0].tolist()
+        name = self._column_label(column)
         return ValueError(
-            f"X holds {float(rows[row, column]):.3g} in column {self._column_label(column)!r}, row {start + row}: numbers "
-            f"beyond {LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
+            f"X holds {float(rows[row, column]):.3g} in column {name!r}, row {start + row}: numbers beyond "
+            f"{LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
             "(StandardScaler)."
         )
 

@@ -32,7 +32,7 @@ class ColumnGroup:
     ----------
     column : str or int
         Name of the table's column; its index where it has none.
-    kind : {"numeric", "binary", "categorical"}
+    kind : {"numeric", "binary", "categorical", "ignored"}
     start, stop : int
         The matrix's columns from `start` to before `stop`.
     """
@@ -166,6 +166,22 @@ class EmptyColumn(NumericColumn):
         if is_object(self.dtype):
             return np.full(len(block), self.missing, dtype=object)
         return pd.Series([None] * len(block), dtype=self.dtype).array
+
+
+class IgnoredColumn(EmptyColumn):
+    """A column that is not encoded, of times or what else is neither number, boolean nor string: no columns."""
+
+    kind, width = "ignored", 0
+
+    def __init__(self, name, dtype, values):
+        self.name, self.dtype, self.missing = name, dtype, missing_marker(values, dtype)
+
+    def encode(self, values, out: np.ndarray) -> None:
+        """Write nothing."""
+
+    def names(self, name: str) -> list[str]:
+        """No names."""
+        return []
 
 
 class BinaryColumn:

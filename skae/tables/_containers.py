@@ -48,18 +48,15 @@ def pandas_frame(X):
 
 
 def without_mask(X):
-    """An array with a gap wherever it was masked: NaN, or None where it holds no numbers."""
+    """An array with a gap wherever it is masked: NaN, or None where its dtype has no NaN."""
     if not isinstance(X, np.ma.MaskedArray):
         return X
-    if not np.ma.getmaskarray(X).any():
+    mask = np.ma.getmaskarray(X)
+    if not mask.any():
         return np.asarray(X)
     if X.dtype.kind in "fc":
-        return X.filled(np.nan)
-    if X.dtype.kind in "iu":
-        return X.astype(np.float64).filled(np.nan)
-    made = np.asarray(X.data).astype(object)
-    made[np.ma.getmaskarray(X)] = None
-    return made
+        return np.where(mask, X.dtype.type(np.nan), X.data)
+    return np.where(mask, None, X.data.astype(object))
 
 
 # Numbers ---------------------------------------------------------------------------------------
@@ -255,7 +252,8 @@ def polars_series(values, name: str, dtype=None):
     """A column of pandas as a series of polars; of its dtype where that is one of given categories."""
     import polars as pl
 
-    made = pl.from_pandas(values).alias(name)
+    made: Any = pl.from_pandas(values)
+    made = made.alias(name)
     if isinstance(dtype, pl.Enum) and made.dtype in (pl.Categorical, pl.String):
         strings = made.cast(pl.String)
         return strings.cast(dtype) if set(strings.drop_nulls()) <= set(dtype.categories) else made

@@ -13,6 +13,13 @@ def is_object(dtype) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind == "O"
 
 
+def is_number(dtype) -> bool:
+    """Whether a dtype is one of numbers or booleans."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(dtype) or is_bool_dtype(dtype)
+
+
 def plain(values):
     """A column without sparse, dictionary, decimal and null dtypes, in which NaN, None and NA are all missing.
 
@@ -121,22 +128,25 @@ def cast(values, dtypes) -> Any:
 
     A category that a dtype of categories lacks is added to it.
     """
-    import pandas as pd
-
     for dtype in dtypes:
-        if values.dtype == dtype:
-            return values
-        objects = plain(values).astype(object)
-        there = objects.notna().to_numpy()
-        objects = objects.where(there, None)
-        if isinstance(dtype, pd.CategoricalDtype):
-            new = pd.Index(objects[there].unique()).difference(dtype.categories, sort=False)
-            dtype = pd.CategoricalDtype(dtype.categories.append(new), dtype.ordered) if len(new) else dtype
-        try:
-            made = pd.Series(of_dtype(objects.to_numpy(), dtype), index=values.index)
-            same = plain(made).astype(object)
-        except (TypeError, ValueError, OverflowError, ArithmeticError):
-            continue
-        if (same.notna().to_numpy() == there).all() and (same[there] == objects[there]).all():
+        made = values if values.dtype == dtype else _unchanged(values, dtype)
+        if made is not None:
             return made
     return values
+
+
+def _unchanged(values, dtype):
+    """A column in another dtype; None where that changes what is in it."""
+    import pandas as pd
+
+    objects = plain(values).astype(object)
+    there = objects.notna().to_numpy()
+    if isinstance(dtype, pd.CategoricalDtype):
+        new = pd.Index(objects[there].unique()).difference(dtype.categories, sort=False)
+        dtype = pd.CategoricalDtype(dtype.categories.append(new), dtype.ordered) if len(new) else dtype
+    try:
+        made = pd.Series(of_dtype(objects.where(there, None).to_numpy(), dtype), index=values.index)
+        same = plain(made).astype(object)
+    except (TypeError, ValueError, OverflowError, ArithmeticError):
+        return None
+    return made if (same.notna().to_numpy() == there).all() and (same[there] == objects[there]).all() else None

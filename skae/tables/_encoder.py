@@ -15,6 +15,7 @@ from skae.tables._columns import (
     CategoricalColumn,
     ColumnGroup,
     EmptyColumn,
+    IgnoredColumn,
     NumericColumn,
     check_finite,
     kind_of,
@@ -52,12 +53,16 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Most columns that one categorical column may take. Where it has more categories, the
         `max_categories` - 1 most frequent ones have a column each, and the last, "other", is 1 for
         the rest. None has no limit.
+    remainder : {"error", "drop"}, default="error"
+        Whether a column that is neither of numbers, booleans, categories nor strings (times, lists,
+        bytes, numbers beside strings) is an error, or gets no columns, and comes back without values.
 
     Attributes
     ----------
     groups_ : list of ColumnGroup
         For each column of the table its `column` (name, or index), its `kind` ("numeric",
-        "binary", "categorical"), and the matrix's columns from `start` to before `stop`.
+        "binary", "categorical", or "ignored" with remainder="drop"), and the matrix's columns from
+        `start` to before `stop`.
     n_features_in_ : int
         Number of columns of the table.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -95,12 +100,16 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
+        "remainder": [StrOptions({"error", "drop"})],
     }
 
-    def __init__(self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64):
+    def __init__(
+        self, categorical_features="from_dtype", *, handle_unknown="ignore", max_categories=64, remainder="error"
+    ):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
+        self.remainder = remainder
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -152,6 +161,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             ColumnGroup(column.name, column.kind, stop - column.width, stop)
             for column, stop in zip(self._columns, stops, strict=True)
         ]
+        if not stops[-1]:
+            raise ValueError(
+                f"No column of X holds numbers, booleans, categories or strings: convert one of {list(names)[:20]}."
+            )
 
     def transform(self, X):
         """Turn a table into a matrix.
@@ -173,11 +186,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             new category.
         """
         check_is_fitted(self)
-        X = checked_table(self, X, reset=False)
-        if isinstance(X, np.ndarray) and all(type(column) is NumericColumn for column in self._columns):
-            self._check_all_finite(X)
-            return X
-        frame = as_frame(X)
+        return self._encode(checked_table(self, X, reset=False))
+
+    def _encode(self, table) -> np.ndarray:
+        """A checked table as a matrix."""
+        if isinstance(table, np.ndarray) and self._is_of_numbers:
+            self._check_all_finite(table)
+            return table
+        frame = as_frame(table)
         out = np.zeros((len(frame), self.groups_[-1].stop))
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
             column.encode(plain(frame.iloc[:, index]), out[:, group.start : group.stop])
@@ -233,9 +249,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     # Parts -----------------------------------------------------------------------------------
 
     @property
-    def _is_floats(self) -> bool:
-        """Whether fit saw an array of floats."""
-        return self._container.library == "numpy" and self._container.dtype in FLOATS
+    def _is_of_numbers(self) -> bool:
+        """Whether all columns are numbers that stay as they are."""
+        return all(type(column) is NumericColumn for column in self._columns)
+
+    @property
+    def _is_identity(self) -> bool:
+        """Whether a matrix is the table: fit saw an array of floats."""
+        return self._container.library == "numpy" and self._container.dtype in FLOATS and self._is_of_numbers
 
     def _asked(self, names) -> set[int]:
         """Indices of the columns that `categorical_features` names."""
@@ -262,7 +283,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def _column(self, values, name, is_asked: bool) -> Any:
         """What encodes a column."""
         dtype, values = values.dtype, plain(values)
-        kind = kind_of(values, name, dtype)
+        try:
+            kind = kind_of(values, name, dtype)
+        except (TypeError, ValueError):
+            if self.remainder == "error":
+                raise
+            return IgnoredColumn(name, dtype, values)
         if is_asked and kind != "empty" and values.notna().any():
             kind = "categorical"
         if kind == "categorical":
@@ -277,7 +303,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             index = int(np.isinf(X).any(0).argmax())
             check_finite(X[:, index], getattr(self, "feature_names_in_", range(X.shape[1]))[index])
 
-    def decoded(self, X: np.ndarray, index=None):
+    def _decode(self, X: np.ndarray, index=None):
         """A matrix as a frame of pandas with the names, dtypes and categories of fit."""
         import pandas as pd
 
@@ -313,11 +339,11 @@ def table_of(encoder: TableEncoder, X: np.ndarray, estimator, like=None, index=N
         Another index than that of `like`.
     """
     library = asked_library(estimator, library_of(like) if is_frame(like) else encoder._container.library)
-    if library == "numpy" and encoder._is_floats and all(type(column) is NumericColumn for column in encoder._columns):
+    if library == "numpy" and encoder._is_identity:
         return X
     if index is None and hasattr(like, "iloc"):
         index = like.index
-    return give(encoder.decoded(X, index), encoder._container, library)
+    return give(encoder._decode(X, index), encoder._container, library)
 
 
 def encoder_of_categories(X) -> TableEncoder | None:
