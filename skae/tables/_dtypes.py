@@ -37,6 +37,9 @@ def plain(values):
         made = values.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
     elif "dictionary" in str(dtype.pyarrow_dtype):
         made = values.array.__arrow_array__().to_pandas().array
+        if not made.ordered:
+            # Theirs is the order in which they first occur.
+            made = made.reorder_categories(made.categories.sort_values())
     elif str(dtype.pyarrow_dtype) == "null" or str(dtype.pyarrow_dtype).startswith("decimal"):
         made = values.to_numpy(dtype=object, na_value=None)
     else:
@@ -69,7 +72,7 @@ def from_floats(values: np.ndarray, dtype, *, missing=None, is_integer: bool = F
     import pandas as pd
 
     if isinstance(dtype, pd.SparseDtype):
-        made = from_floats(values, dtype.subtype, missing=missing, is_integer=is_integer)
+        made = np.asarray(from_floats(values, dtype.subtype, missing=missing, is_integer=is_integer))
         return pd.arrays.SparseArray(made, dtype=dtype) if made.dtype == dtype.subtype else made
     gaps = np.isnan(values)
     if places is not None:

@@ -285,9 +285,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         dtype, values = values.dtype, plain(values)
         try:
             kind = kind_of(values, name, dtype)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
             if self.remainder == "error":
-                raise
+                remedy = (
+                    "Or leave it out: remainder='drop' of TableEncoder, 'drop' or 'passthrough' of AutoencoderImputer."
+                )
+                raise type(error)(f"{error} {remedy}") from None
             return IgnoredColumn(name, dtype, values)
         if is_asked and kind != "empty" and values.notna().any():
             kind = "categorical"
