@@ -38,7 +38,15 @@ from skae.autoencoders._denoising import DenoisingAE
 from skae.autoencoders._estimator import all_or_nothing
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
-from skae.tables._containers import FLOATS, asked_library, checked_numbers, checked_table, library_of, polars_blocks
+from skae.tables._containers import (
+    FLOATS,
+    asked_library,
+    checked_numbers,
+    checked_table,
+    is_frame,
+    library_of,
+    polars_blocks,
+)
 from skae.tables._encoder import TableEncoder, as_frame, encoded, encoder_of_categories
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
@@ -302,7 +310,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return checked_numbers(
             self,
             X,
-            hint="give the detector a data frame, whose categories it takes, or encode it by TableEncoder.",
+            hint="fit saw numbers; give it numbers, or fit again."
+            if is_frame(X)
+            else "give a data frame, whose categories the detector takes, or encode it by TableEncoder.",
             reset=reset,
             accept_sparse="csr",
             dtype=FLOATS,

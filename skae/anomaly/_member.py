@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from skae.anomaly._columns import CommonScale, StandardColumns
 from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer, rebuilt
 from skae.anomaly._tail import Tail, harmonic_mean
 from skae.autoencoders._estimator import TrainedEstimator, seeded
+from skae.autoencoders._known_gaps import empty_columns_known
 from skae.model.named_likelihoods import as_likelihood
 from skae.tables._columns import ColumnGroup
 
@@ -94,9 +94,8 @@ class Member:
                 self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
         Z = self._training_rows(X, support_fraction)
         try:
-            with warnings.catch_warnings():
-                # The detector has said which columns are empty; others may be so in one member's rows.
-                warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
+            # Others than those of the table may be empty in one member's rows.
+            with empty_columns_known():
                 self.autoencoder.fit(Z)
         except ValueError as error:
             if standardize:

@@ -24,6 +24,7 @@ from skae.autoencoders._stacked import StackedAE
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
+from skae.tables._containers import without_mask
 from skae.training.batches import RawRows
 
 UNLABELLED = -1
@@ -268,7 +269,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """Checked rows with weights, and their labels."""
         if y is None:
             raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(without_mask(y), warn=True)
         check_labels(y)
         raw = RawRows(self._validate(X, reset=True))
         if len(y) != raw.n_rows:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from skae.autoencoders._estimator import seeded
+from skae.autoencoders._known_gaps import empty_columns_known
 from skae.autoencoders._masked import MaskedAE
 from skae.imputation._linear import LinearGuess
 from skae.imputation._scale import ColumnScale
@@ -39,9 +38,8 @@ class Member:
     def __init__(self, autoencoder, Z: np.ndarray, columns: ColumnScale, *, max_iter: int, tol: float, random_state):
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
-        with warnings.catch_warnings():
-            # A column may have no value in one member's rows: what is rebuilt of it is the mean.
-            warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
+        # A column may have no value in one member's rows: what is rebuilt of it is the mean.
+        with empty_columns_known():
             self.autoencoder = seeded(autoencoder, random_state).fit(self._to_autoencoder(Z))
         # The normal distribution that an autoencoder started from is in the units that it saw.
         started = self.autoencoder if self.columns is None else None

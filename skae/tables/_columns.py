@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.tables._dtypes import decimal_places, from_floats, is_object, of_dtype
+from skae.tables._dtypes import cast, decimal_places, from_floats, is_object, of_dtype
 
 # What pandas finds in a column of objects, and what that is taken for.
 KINDS = {
@@ -71,7 +71,8 @@ def kind_of(values, name, dtype=None) -> str:
             return "empty"
         if isinstance(values.dtype, CategoricalDtype):
             return "categorical"
-        found = types.infer_dtype(values, skipna=True)
+        # Without gaps, of which NaT would count as a time.
+        found = types.infer_dtype(values.dropna())
     if found in KINDS:
         return KINDS[found]
     if found == "complex":
@@ -178,6 +179,12 @@ class IgnoredColumn(EmptyColumn):
 
     def encode(self, values, out: np.ndarray) -> None:
         """Write nothing."""
+
+    def decode(self, block: np.ndarray):
+        """Missing values, of the dtype at fit where that has them, of shape (n_rows,)."""
+        import pandas as pd
+
+        return cast(pd.Series([None] * len(block), dtype=object), [self.dtype]).array
 
     def names(self, name: str) -> list[str]:
         """No names."""

@@ -10,7 +10,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_array, validate_data
 
 from skae.tables._columns import as_floats, kind_of
-from skae.tables._dtypes import plain
+from skae.tables._dtypes import is_number, plain
 
 FLOATS = (np.float64, np.float32)
 # What numpy says of strings, and of a gap beside them, that should be numbers.
@@ -134,6 +134,9 @@ def _numbers_of_frame(frame, hint: str):
 
 
 def _numbers_of_column(values, name, dtype, hint: str) -> np.ndarray:
+    if not values.notna().any():
+        # Gaps alone are gaps whatever their dtype.
+        return np.full(len(values), np.nan)
     if kind_of(values, name, dtype) == "categorical":
         try:
             return values.astype(object).where(values.notna(), np.nan).to_numpy(dtype=np.float64)
@@ -224,13 +227,31 @@ def give(frame, container: Container, library: str):
     if library == "polars":
         return to_polars(frame, container.schema)
     if library == "pandas":
-        return frame
+        return without_arrow(frame) if container.library == "polars" else frame
     dtype = container.dtype
     if dtype is None:
-        return frame.infer_objects().to_numpy()
+        return shared_array(frame)
     if frame.isna().any(axis=None) and dtype.kind != "O":
         dtype = np.dtype(object if dtype.kind in "SU" else np.float64)
     return frame.to_numpy(dtype=dtype)
+
+
+def shared_array(frame) -> np.ndarray:
+    """A frame as an array of the dtype that numbers of all its columns have, or else of objects."""
+    frame = frame.infer_objects()
+    if not all(is_number(dtype) for dtype in frame.dtypes):
+        return frame.to_numpy()
+    dtype = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes))
+    return frame.to_numpy(dtype=np.float64 if frame.isna().any(axis=None) else dtype)
+
+
+def without_arrow(frame):
+    """A frame that was read from one of polars, in the dtypes that polars gives to pandas."""
+    import pandas as pd
+
+    columns = [polars_series(frame.iloc[:, index], "").to_pandas() for index in range(frame.shape[1])]
+    made = pd.DataFrame(dict(enumerate(columns))).set_axis(frame.columns, axis=1)
+    return made.set_axis(frame.index)
 
 
 def to_polars(frame, schema=None):

@@ -196,7 +196,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = as_frame(table)
         out = np.zeros((len(frame), self.groups_[-1].stop))
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
-            column.encode(plain(frame.iloc[:, index]), out[:, group.start : group.stop])
+            values, block = plain(frame.iloc[:, index]), out[:, group.start : group.stop]
+            # Gaps alone are gaps whatever their dtype.
+            if values.notna().any():
+                column.encode(values, block)
+            else:
+                block[:] = np.nan
         return out
 
     def inverse_transform(self, X, *, index=None):

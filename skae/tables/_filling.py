@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.tables._containers import Container, asked_library, to_polars
+from skae.tables._containers import Container, asked_library, shared_array, to_polars, without_arrow
 from skae.tables._dtypes import cast, is_number, nullable_integers, plain
 from skae.tables._encoder import as_frame
 
@@ -114,13 +114,15 @@ class GappyTable:
         library = library or self.container.library
         if library == "numpy":
             return self._array(frame, fit)
-        return to_polars(frame, fit.schema or self.container.schema) if library == "polars" else frame
+        if library == "polars":
+            return to_polars(frame, fit.schema or self.container.schema)
+        return without_arrow(frame) if self.container.library == "polars" else frame
 
     def _array(self, frame, fit: Container) -> np.ndarray:
         """An array of the dtype of fit, or of X, where it holds all values."""
         own, inferred = self.container.dtype, frame.infer_objects()
         if own is None:
-            return inferred.to_numpy()
+            return shared_array(frame)
         if not all(is_number(dtype) for dtype in inferred.dtypes):
             return frame.to_numpy(dtype=own if own.kind in "SU" and not self.missing.any() else object)
         wanted = [dtype for dtype in (fit.dtype, own) if dtype is not None and dtype.kind in "biuf"]
