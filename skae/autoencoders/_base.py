@@ -111,7 +111,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         -------
         ndarray or DataFrame of shape (n_samples, n_features_in_)
             Expected rows in the units of the training data; with likelihood="mixed" a table like
-            that of fit.
+            that of fit. A frame where `set_output` asks for one.
         """
         codes = self._checked_codes(X)
         if codes.shape[1] != self.n_components_:
@@ -148,8 +148,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         Returns
         -------
         ndarray or DataFrame of shape (n_samples, n_features_in_)
-            Expected rows in the units of X. With likelihood="mixed" a table like that of fit, with
-            the index of X: of a category the most likely one.
+            Expected rows in the units of X. With likelihood="mixed" a table like that of fit, in the
+            container and with the index of X: of a category the most likely one. A frame where
+            `set_output` asks for one.
         """
         return self._rebuilt(X, lambda step: step)
 

@@ -72,9 +72,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     n_imputations : int, default=1
         Tables that `sample` draws unless told.
     add_indicator : bool, default=False
-        Whether columns are added that tell, for each column with gaps at fit, where it was missing.
+        Whether columns are added behind the others that say, for each column with gaps at fit, where
+        it was missing: "missingindicator_" and its name, in the dtype of the table's numbers. As in
+        scikit-learn, no column of X makes way for one of that name.
     keep_empty_features : bool, default=False
-        Whether columns without any value at fit stay, filled with 0, or are dropped.
+        Whether columns without any value at fit stay, filled with 0, or are dropped, which a warning
+        says at fit.
     categorical_features : "from_dtype" or array-like of str, int or bool, default="from_dtype"
         Columns that are categories though they hold numbers; see `TableEncoder`.
     handle_unknown : {"ignore", "error"}, default="ignore"
@@ -254,7 +257,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is out of range, nothing at all is observed, or a column holds infinite
-            values or mixes numbers and strings. An earlier fit stays as it was.
+            values, or, with remainder="error", times, or numbers beside strings. An earlier fit
+            stays as it was.
+        TypeError
+            If, with remainder="error", a column holds what is neither a number, a boolean nor a string.
         """
         with all_or_nothing(self):
             self._fit(X)
@@ -391,9 +397,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features_out)
-            X with its gaps filled, in the container and the dtypes of X: expected numbers (rounded
-            in columns of integers), most probable categories. Observed cells are untouched. A
-            frame of another library comes back as one of pandas, unless `set_output` says so.
+            X with its gaps filled: expected numbers (rounded in columns of integers and decimals),
+            most probable categories. Observed cells are untouched. The container is that of X (frames
+            of pandas and polars; other frames become pandas'), or what `set_output` asks for; dtypes
+            are those of fit, or, where they cannot hold what is observed, those of X.
         """
         table, Z = self._rows(X)
         return self._output(table, self._point(Z, self._expected(Z)))
@@ -419,7 +426,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Returns
         -------
         list of DataFrame or ndarray of shape (n_samples, n_features_out)
-            Tables as `transform` returns them.
+            Tables as `transform` returns them, in the same container.
         """
         n_imputations = self.n_imputations if n_imputations is None else n_imputations
         if not isinstance(n_imputations, Integral) or n_imputations < 1:
@@ -449,8 +456,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Returns
         -------
         low, high : DataFrame or ndarray of shape (n_samples, n_features_out)
-            Observed cells hold their value in both; missing categories and booleans the most
-            probable one in both (`imputation_std` has the probability that it is wrong).
+            In the container of `transform`. Observed cells hold their value in both; missing
+            categories and booleans the most probable one in both (`imputation_std` has the
+            probability that it is wrong).
         """
         if isinstance(coverage, str) or not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: use a number between 0 and 1, both excluded.")
@@ -477,7 +485,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features_in_)
             Standard deviation of a missing number in the column's units; the probability that a
-            missing category or boolean is another one than the guess; 0 where X is observed.
+            missing category or boolean is another one than the guess; 0 where X is observed; NaN
+            where a gap is not filled, of columns that pass through.
         """
         table, Z = self._rows(X)
         missing = table.missing

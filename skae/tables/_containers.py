@@ -19,7 +19,7 @@ NOT_NUMBERS = ("could not convert string", "parse string", "Cannot cast str", "C
 
 def is_frame(X) -> bool:
     """Whether X is a frame, of pandas or of a library that can convert to it."""
-    return hasattr(X, "to_pandas") or (hasattr(X, "iloc") and X.ndim == 2)
+    return (hasattr(X, "to_pandas") or hasattr(X, "iloc")) and len(X.shape) == 2
 
 
 def library_of(X) -> str:
@@ -45,6 +45,13 @@ def pandas_frame(X):
             f"A column of X has a dtype that cannot be converted to pandas ({error}): cast it to another. X has "
             f"{dict(X.schema)}."
         ) from error
+
+
+def _read(X):
+    """X without a mask; a query that is yet to run is refused."""
+    if hasattr(X, "collect") and hasattr(X, "collect_schema") and not is_frame(X):
+        raise TypeError(f"X is a {type(X).__name__}, which holds no rows yet: give X.collect().")
+    return without_mask(X)
 
 
 def without_mask(X):
@@ -85,7 +92,7 @@ def checked_numbers(estimator, X, *, hint: str, **options):
 
 def as_numbers(X, hint: str = "encode it by TableEncoder."):
     """X as scikit-learn checks it: numbers, and NaN for gaps, of masked arrays and of all dtypes of columns."""
-    X = without_mask(X)
+    X = _read(X)
     if is_frame(X):
         return _numbers_of_frame(pandas_frame(X), hint)
     if isinstance(X, list | tuple):
@@ -162,7 +169,7 @@ def checked_table(estimator, X, *, reset: bool):
     """
     import pandas as pd
 
-    X = without_mask(X)
+    X = _read(X)
     if is_frame(X):
         frame = pandas_frame(X)
         for axis, unit in enumerate(("sample", "feature")):

@@ -20,6 +20,14 @@ def is_number(dtype) -> bool:
     return is_numeric_dtype(dtype) or is_bool_dtype(dtype)
 
 
+def is_machine_number(dtype) -> bool:
+    """Whether a dtype is one of floats, integers or booleans, of NumPy, nullable or Arrow's."""
+    import pandas as pd
+
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    return isinstance(dtype, np.dtype) and not isinstance(dtype, pd.SparseDtype) and dtype.kind in "biuf"
+
+
 def plain(values):
     """A column without sparse, dictionary, decimal and null dtypes, in which NaN, None and NA are all missing.
 
@@ -142,7 +150,10 @@ def _unchanged(values, dtype):
     """A column in another dtype; None where that changes what is in it."""
     import pandas as pd
 
-    objects = plain(values).astype(object)
+    values = plain(values)
+    if is_machine_number(values.dtype) and is_machine_number(dtype) and not values.isna().any():
+        return _unchanged_numbers(values, dtype)
+    objects = values.astype(object)
     there = objects.notna().to_numpy()
     if isinstance(dtype, pd.CategoricalDtype):
         new = pd.Index(objects[there].unique()).difference(dtype.categories, sort=False)
@@ -153,3 +164,13 @@ def _unchanged(values, dtype):
     except (TypeError, ValueError, OverflowError, ArithmeticError):
         return None
     return made if (same.notna().to_numpy() == there).all() and (same[there] == objects[there]).all() else None
+
+
+def _unchanged_numbers(values, dtype):
+    import pandas as pd
+
+    numbers = values.to_numpy(dtype=getattr(values.dtype, "numpy_dtype", values.dtype))
+    with np.errstate(invalid="ignore", over="ignore"):
+        there = numbers.astype(getattr(dtype, "numpy_dtype", dtype))
+        is_same = (there.astype(numbers.dtype) == numbers).all()
+    return pd.Series(there, index=values.index).astype(dtype) if is_same else None

@@ -118,7 +118,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame, array-like or list of rows, of shape (n_samples, n_features)
-            Rows. A frame of another library is taken over into pandas.
+            Rows. What is masked in an array is a gap.
         y : Ignored
             Not used, present for API consistency.
 
@@ -132,7 +132,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             If a column mixes numbers and strings, or holds infinite or complex numbers or times.
         TypeError
             If a column holds what is neither a number, a boolean nor a string. An earlier fit stays
-            as it was.
+            as it was. With remainder="drop" neither is an error.
         """
         before = dict(vars(self))
         try:
@@ -219,8 +219,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features)
-            With names, dtypes and categories of fit. A value is missing where the matrix holds NaN;
-            where a dtype has no missing values, the column becomes float64 or object, as in pandas.
+            With names, dtypes and categories of fit, in the container of X where that is a frame, else
+            of fit, or what `set_output` asks for. A value is missing where the matrix holds NaN; where
+            a dtype has no missing values, the column becomes float64 or object, as in pandas.
         """
         check_is_fitted(self)
         like, X = (
