@@ -398,6 +398,15 @@ def test_another_dtype_than_at_fit_is_cast(at_fit, later):
         np.testing.assert_array_equal(np.asarray(made), np.asarray(expected))
 
 
+def test_explanations_of_arrays_where_fit_saw_a_frame():
+    X = pd.DataFrame({"c": ["a", None], "x": [0.5, 1.0]})
+    detector = fitted_to("detector", "str")
+    with pytest.warns(UserWarning, match="valid feature names"):
+        made = detector.explain(X.to_numpy())
+    pd.testing.assert_frame_equal(made["share"], detector.explain(X)["share"])
+    assert made["seen"]["c"][0] == "a" and made["expected"]["c"][0] in ("a", "b", "c")
+
+
 def test_what_a_dtype_cannot_hold_stays_as_it_is():
     filled = fitted_to("imputer", "int64").transform(pd.DataFrame({"c": [1.5, np.nan], "x": 0.5}))
     assert filled["c"].dtype == np.float64 and filled["c"][0] == 1.5 and filled["c"][1] == round(filled["c"][1])
@@ -648,6 +657,14 @@ def test_what_cannot_be_imputed_passes_through_or_is_left_out(column):
     assert _columns(filled) == ["n", "x"] == left_out.get_feature_names_out().tolist()
     if frame is pl.DataFrame:
         assert filled.equals(clone(IMPUTER).fit(alone).transform(alone))
+
+
+def test_frames_that_cannot_be_read():
+    for estimator in (NUMBERS, IMPUTER, TableEncoder()):
+        with pytest.raises(TypeError, match=r"X is a LazyFrame, which holds no rows yet: give X.collect\(\)"):
+            clone(estimator).fit(pl.LazyFrame({"c": [1, 2]}))
+    with pytest.raises(ValueError, match="dtype that cannot be converted to pandas .* X has {'c': Int128}"):
+        clone(IMPUTER).fit(pl.DataFrame({"c": pl.Series([1, 2], dtype=pl.Int128)}))
 
 
 def test_gaps_of_what_passes_through_stay():
