@@ -399,8 +399,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         DataFrame or ndarray of shape (n_samples, n_features_out)
             X with its gaps filled: expected numbers (rounded in columns of integers and decimals),
             most probable categories. Observed cells are untouched. The container is that of X (frames
-            of pandas and polars; other frames become pandas'), or what `set_output` asks for; dtypes
-            are those of fit, or, where they cannot hold what is observed, those of X.
+            of pandas and polars; other frames become pandas'; where fit saw an array, arrays), or what
+            `set_output` asks for; dtypes are those of fit, or, where they cannot hold what is observed,
+            those of X.
         """
         table, Z = self._rows(X)
         return self._output(table, self._point(Z, self._expected(Z)))
@@ -621,7 +622,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _checked(self, X, *, reset: bool) -> GappyTable:
         """X with its gaps and its container; values are yet to be checked."""
-        return GappyTable(X, checked_table(self, X, reset=reset), self.missing_values)
+        table = GappyTable(X, checked_table(self, X, reset=reset), self.missing_values)
+        if not reset and self._container_.library == "numpy":
+            # A fit to an array knows of no names that a frame could have.
+            table.as_array()
+        return table
 
     def _standardised(self, Z: np.ndarray) -> np.ndarray:
         return self._columns_.standardise(Z[:, self._used_])

@@ -39,6 +39,11 @@ class GappyTable:
         self.table = without_markers(table, marker)
         self.missing = where_missing(self.table)
 
+    def as_array(self) -> None:
+        """Let the filled table be an array, whatever X is."""
+        if self.container.library != "numpy":
+            self.container = Container("numpy")
+
     def filled(self, rows: np.ndarray, values, columns: np.ndarray, fit: Container):
         """The table as a frame of pandas, in which gaps of some columns are filled.
 
