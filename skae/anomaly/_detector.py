@@ -649,9 +649,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
         table = None if self._encoder is None else Table(self._encoder, as_frame(X))
         index = X.index if hasattr(X, "iloc") else None
-        made = reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
+        frame = reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
         return (
-            polars_blocks(made, getattr(X, "schema", None)) if asked_library(self, library_of(X)) == "polars" else made
+            polars_blocks(frame, getattr(X, "schema", None))
+            if asked_library(self, library_of(X)) == "polars"
+            else frame
         )
 
     def __sklearn_tags__(self):

@@ -86,8 +86,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     remainder : {"error", "passthrough", "drop"}, default="error"
         What becomes of columns that cannot be imputed: times, lists, bytes, and columns that mix numbers
         with strings. "passthrough" leaves them as they are, gaps included, and where they are;
-        "drop" leaves them out. Neither tells anything about other columns: give the imputer numbers
-        such as days since a date, or the month, for that.
+        "drop" leaves them out. Neither helps to impute other columns: for that, give numbers such as
+        days since a date, or the month.
     n_estimators : int or "auto", default="auto"
         Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows and 3 from
         there on. Each is fitted without some rows, which tell how far to follow it: of so many
@@ -649,9 +649,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         imputed = ~(self._empty_ | self._ignored_)
         indicated = self._gappy_ if self.add_indicator else np.zeros_like(self._gappy_)
         if isinstance(table.table, np.ndarray) and self.table_encoder_._is_identity:
-            made = table.filled_array(matrix, imputed)[:, self._kept]
-            made = np.hstack([made, table.missing[:, indicated].astype(made.dtype)])
-            return rows_in_container(self, made, self.get_feature_names_out(), table.X)
+            rows = table.filled_array(matrix, imputed)[:, self._kept]
+            rows = np.hstack([rows, table.missing[:, indicated].astype(rows.dtype)])
+            return rows_in_container(self, rows, self.get_feature_names_out(), table.X)
         rows = np.flatnonzero(table.missing[:, imputed].any(1))
         frame = table.filled(rows, self.table_encoder_._decode(matrix[rows]), imputed, self._container_)
         labels = [label for label, is_indicated in zip(frame.columns, indicated, strict=True) if is_indicated]

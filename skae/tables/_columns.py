@@ -400,10 +400,10 @@ def _take(levels, codes: np.ndarray, dtype, missing):
 
 def unique_names(names: list[str]) -> list[str]:
     """Names of which the later of two equal ones gets a number."""
-    made: dict[str, None] = {}
+    unique: dict[str, None] = {}
     for name in names:
         number, other = 2, name
-        while other in made:
+        while other in unique:
             other, number = f"{name}_{number}", number + 1
-        made[other] = None
-    return list(made)
+        unique[other] = None
+    return list(unique)

@@ -113,10 +113,10 @@ def _objects(rows) -> np.ndarray | None:
         return None
     if all(type(value) in (int, float) for row in rows for value in row):
         return None
-    made = np.empty((len(rows), len(rows[0])), dtype=object)
+    result = np.empty((len(rows), len(rows[0])), dtype=object)
     for index, row in enumerate(rows):
-        made[index] = row
-    return made
+        result[index] = row
+    return result
 
 
 def _gaps_as_nan(objects: np.ndarray, X):
@@ -132,12 +132,12 @@ def _numbers_of_frame(frame, hint: str):
     dtypes = [dtype for dtype in frame.dtypes if not (isinstance(dtype, np.dtype) and dtype.kind in "fiub")]
     if not dtypes or _is_sparse(frame):
         return frame
-    made = {}
+    result = {}
     for index, name in enumerate(frame.columns):
         values = plain(frame.iloc[:, index])
         is_plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"
-        made[index] = values if is_plain else _numbers_of_column(values, name, frame.dtypes.iloc[index], hint)
-    return pd.DataFrame(made, index=frame.index).set_axis(frame.columns, axis=1)
+        result[index] = values if is_plain else _numbers_of_column(values, name, frame.dtypes.iloc[index], hint)
+    return pd.DataFrame(result, index=frame.index).set_axis(frame.columns, axis=1)
 
 
 def _numbers_of_column(values, name, dtype, hint: str) -> np.ndarray:
@@ -257,8 +257,8 @@ def without_arrow(frame):
     import pandas as pd
 
     columns = [polars_series(frame.iloc[:, index], "").to_pandas() for index in range(frame.shape[1])]
-    made = pd.DataFrame(dict(enumerate(columns))).set_axis(frame.columns, axis=1)
-    return made.set_axis(frame.index)
+    result = pd.DataFrame(dict(enumerate(columns))).set_axis(frame.columns, axis=1)
+    return result.set_axis(frame.index)
 
 
 def to_polars(frame, schema=None):
@@ -272,20 +272,20 @@ def to_polars(frame, schema=None):
             f"Two columns are called {twice[0]!r}, which a frame of polars cannot hold: rename the one of X, or use "
             "set_output(transform='pandas')."
         )
-    made = [polars_series(frame.iloc[:, i], name, (schema or {}).get(name)) for i, name in enumerate(names)]
-    return pl.DataFrame(made)
+    result = [polars_series(frame.iloc[:, i], name, (schema or {}).get(name)) for i, name in enumerate(names)]
+    return pl.DataFrame(result)
 
 
 def polars_series(values, name: str, dtype=None):
     """A column of pandas as a series of polars; of its dtype where that is one of given categories."""
     import polars as pl
 
-    made: Any = pl.from_pandas(values)
-    made = made.alias(name)
-    if isinstance(dtype, pl.Enum) and made.dtype in (pl.Categorical, pl.String):
-        strings = made.cast(pl.String)
-        return strings.cast(dtype) if set(strings.drop_nulls()) <= set(dtype.categories) else made
-    return made
+    result: Any = pl.from_pandas(values)
+    result = result.alias(name)
+    if isinstance(dtype, pl.Enum) and result.dtype in (pl.Categorical, pl.String):
+        strings = result.cast(pl.String)
+        return strings.cast(dtype) if set(strings.drop_nulls()) <= set(dtype.categories) else result
+    return result
 
 
 def polars_blocks(frame, schema=None):

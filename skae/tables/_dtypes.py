@@ -42,17 +42,17 @@ def plain(values):
     if not isinstance(dtype, pd.ArrowDtype):
         return values
     if dtype.kind == "f":
-        made = values.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
+        result = values.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
     elif "dictionary" in str(dtype.pyarrow_dtype):
-        made = values.array.__arrow_array__().to_pandas().array
-        if not made.ordered:
+        result = values.array.__arrow_array__().to_pandas().array
+        if not result.ordered:
             # Theirs is the order in which they first occur.
-            made = made.reorder_categories(made.categories.sort_values())
+            result = result.reorder_categories(result.categories.sort_values())
     elif str(dtype.pyarrow_dtype) == "null" or str(dtype.pyarrow_dtype).startswith("decimal"):
-        made = values.to_numpy(dtype=object, na_value=None)
+        result = values.to_numpy(dtype=object, na_value=None)
     else:
         return values
-    return pd.Series(made, index=values.index)
+    return pd.Series(result, index=values.index)
 
 
 def nullable_integers(values):
@@ -80,19 +80,19 @@ def from_floats(values: np.ndarray, dtype, *, missing=None, is_integer: bool = F
     import pandas as pd
 
     if isinstance(dtype, pd.SparseDtype):
-        made = np.asarray(from_floats(values, dtype.subtype, missing=missing, is_integer=is_integer))
-        return pd.arrays.SparseArray(made, dtype=dtype) if made.dtype == dtype.subtype else made
+        result = np.asarray(from_floats(values, dtype.subtype, missing=missing, is_integer=is_integer))
+        return pd.arrays.SparseArray(result, dtype=dtype) if result.dtype == dtype.subtype else result
     gaps = np.isnan(values)
     if places is not None:
         return _decimals(values, dtype, missing, places)
     if is_integer:
         values = np.rint(values)
     if is_object(dtype):
-        made = values.astype(object)
+        result = values.astype(object)
         if is_integer:
-            made[~gaps] = [int(value) for value in values[~gaps]]
-        made[gaps] = missing
-        return made
+            result[~gaps] = [int(value) for value in values[~gaps]]
+        result[gaps] = missing
+        return result
     if is_integer:
         bounds = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
         top = float(bounds.max)
@@ -110,10 +110,10 @@ def _decimals(values: np.ndarray, dtype, missing, places: int):
         digits = dtype.pyarrow_dtype
         largest = 10.0 ** (digits.precision - digits.scale) - 10.0**-digits.scale
         values, missing = values.clip(-largest, largest), None
-    made = np.full(len(values), missing, dtype=object)
+    result = np.full(len(values), missing, dtype=object)
     known = ~np.isnan(values)
-    made[known] = [Decimal(f"{value:.{places}f}") for value in values[known]]
-    return made if is_object(dtype) else pd.array(made, dtype=dtype)
+    result[known] = [Decimal(f"{value:.{places}f}") for value in values[known]]
+    return result if is_object(dtype) else pd.array(result, dtype=dtype)
 
 
 def decimal_places(values) -> int | None:
@@ -140,9 +140,9 @@ def cast(values, dtypes) -> Any:
     A category that a dtype of categories lacks is added to it.
     """
     for dtype in dtypes:
-        made = values if values.dtype == dtype else _unchanged(values, dtype)
-        if made is not None:
-            return made
+        result = values if values.dtype == dtype else _unchanged(values, dtype)
+        if result is not None:
+            return result
     return values
 
 
@@ -159,11 +159,11 @@ def _unchanged(values, dtype):
         new = pd.Index(objects[there].unique()).difference(dtype.categories, sort=False)
         dtype = pd.CategoricalDtype(dtype.categories.append(new), dtype.ordered) if len(new) else dtype
     try:
-        made = pd.Series(of_dtype(objects.where(there, None).to_numpy(), dtype), index=values.index)
-        same = plain(made).astype(object)
+        result = pd.Series(of_dtype(objects.where(there, None).to_numpy(), dtype), index=values.index)
+        same = plain(result).astype(object)
     except (TypeError, ValueError, OverflowError, ArithmeticError):
         return None
-    return made if (same.notna().to_numpy() == there).all() and (same[there] == objects[there]).all() else None
+    return result if (same.notna().to_numpy() == there).all() and (same[there] == objects[there]).all() else None
 
 
 def _unchanged_numbers(values, dtype):

@@ -302,8 +302,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             kind = "categorical"
         if kind == "categorical":
             return CategoricalColumn(name, dtype, values, self.handle_unknown, self.max_categories)
-        made = {"binary": BinaryColumn, "empty": EmptyColumn, "numeric": NumericColumn}[kind]
-        return made(name, dtype, values)
+        column = {"binary": BinaryColumn, "empty": EmptyColumn, "numeric": NumericColumn}[kind]
+        return column(name, dtype, values)
 
     def _check_all_finite(self, X: np.ndarray) -> None:
         with np.errstate(all="ignore"):

@@ -59,30 +59,30 @@ class GappyTable:
             That of the rows of fit.
         """
         frame = as_frame(self.table)
-        made = frame.copy(deep=False)
+        result = frame.copy(deep=False)
         for index in np.flatnonzero(columns).tolist():
             column, gaps = frame.iloc[:, index], np.flatnonzero(self.missing[:, index])
             dtypes = self._dtypes(index, fit)
             if len(gaps):
                 new = values.iloc[np.searchsorted(rows, gaps), index]
                 column = _filled_column(column, gaps, new)
-            made.isetitem(index, cast(column, dtypes))
-        return made
+            result.isetitem(index, cast(column, dtypes))
+        return result
 
     def filled_array(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The table, an array, in which gaps of some columns hold these values, and those of others 0."""
-        made = np.where(self.missing & columns, values.astype(self.table.dtype), self.table)
-        made[self.missing & ~columns] = 0
-        return made
+        result = np.where(self.missing & columns, values.astype(self.table.dtype), self.table)
+        result[self.missing & ~columns] = 0
+        return result
 
     def with_zeros(self, frame, columns: np.ndarray):
         """A frame with the columns of the table, in which gaps of these columns are filled with 0."""
-        made = frame.copy(deep=False)
+        result = frame.copy(deep=False)
         for index in np.flatnonzero(columns).tolist():
-            column, gaps = made.iloc[:, index], self.missing[:, index]
+            column, gaps = result.iloc[:, index], self.missing[:, index]
             zeros = plain(column).astype(object).mask(gaps, 0)
-            made.isetitem(index, cast(zeros, [column.dtype] if is_number(column.dtype) else []))
-        return made
+            result.isetitem(index, cast(zeros, [column.dtype] if is_number(column.dtype) else []))
+        return result
 
     def _dtypes(self, index: int, fit: Container) -> list:
         """The dtypes that a filled column should have: that of fit, else that of X."""
@@ -91,14 +91,14 @@ class GappyTable:
         if self.container.library == "numpy":
             # An array has one dtype for all columns.
             return []
-        own = self.container.dtypes[index]
+        x_dtype = self.container.dtypes[index]
         at_fit = fit.dtype if fit.library == "numpy" else fit.dtypes[index]
         if at_fit is None or (fit.library == "numpy" and at_fit.kind not in "biuf"):
-            return [own]
+            return [x_dtype]
         if isinstance(at_fit, pd.ArrowDtype) and fit.library == "polars" and self.container.library == "pandas":
             # Arrow's dtypes are how polars' are read, not what was asked for.
-            return [at_fit.numpy_dtype, own] if at_fit.kind in "biuf" else [own]
-        return [at_fit, own]
+            return [at_fit.numpy_dtype, x_dtype] if at_fit.kind in "biuf" else [x_dtype]
+        return [at_fit, x_dtype]
 
     def give(self, frame, estimator, names, fit: Container):
         """A filled frame in the container that `estimator` is set to return, or that of X.
@@ -125,14 +125,14 @@ class GappyTable:
 
     def _array(self, frame, fit: Container) -> np.ndarray:
         """An array of the dtype of fit, or of X, where it holds all values."""
-        own, inferred = self.container.dtype, frame.infer_objects()
-        if own is None:
+        x_dtype, inferred = self.container.dtype, frame.infer_objects()
+        if x_dtype is None:
             return shared_array(frame)
         if not all(is_number(dtype) for dtype in inferred.dtypes):
-            return frame.to_numpy(dtype=own if own.kind in "SU" and not self.missing.any() else object)
-        wanted = [dtype for dtype in (fit.dtype, own) if dtype is not None and dtype.kind in "biuf"]
-        if own.kind == "f" and wanted[0].kind == "f":
-            return inferred.to_numpy(dtype=own)
+            return frame.to_numpy(dtype=x_dtype if x_dtype.kind in "SU" and not self.missing.any() else object)
+        wanted = [dtype for dtype in (fit.dtype, x_dtype) if dtype is not None and dtype.kind in "biuf"]
+        if x_dtype.kind == "f" and wanted[0].kind == "f":
+            return inferred.to_numpy(dtype=x_dtype)
         for dtype in wanted:
             columns = [cast(inferred.iloc[:, index], [dtype]) for index in range(inferred.shape[1])]
             if all(column.dtype == dtype for column in columns):
@@ -145,9 +145,9 @@ def _filled_column(column, gaps: np.ndarray, new):
     column, new = plain(column), plain(new)
     if column.dtype != new.dtype:
         column, new = column.astype(object), new.astype(object)
-    made = column.copy()
-    made.iloc[gaps] = new.to_numpy()
-    return made
+    result = column.copy()
+    result.iloc[gaps] = new.to_numpy()
+    return result
 
 
 def where_missing(table: Table) -> np.ndarray:
@@ -166,13 +166,13 @@ def without_markers(table: Table, marker) -> Table:
     if isinstance(table, np.ndarray):
         marked = table == marker
         return np.where(marked, table.dtype.type(np.nan), table) if marked.any() else table
-    made = table.copy(deep=False)
+    result = table.copy(deep=False)
     for index in range(table.shape[1]):
         column = plain(table.iloc[:, index])
         marked = _equal(column, marker)
         if marked.any():
-            made.isetitem(index, nullable_integers(column).mask(marked))
-    return made
+            result.isetitem(index, nullable_integers(column).mask(marked))
+    return result
 
 
 def _equal(column, marker) -> np.ndarray:
@@ -213,10 +213,10 @@ def with_indicators(frame, marks: np.ndarray, labels: list):
 
     dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
     numbers = [dtype for dtype in dtypes if isinstance(dtype, np.dtype) and dtype.kind in "iuf"]
-    made = pd.DataFrame(marks.astype(np.result_type(*numbers) if numbers else bool), index=frame.index)
+    result = pd.DataFrame(marks.astype(np.result_type(*numbers) if numbers else bool), index=frame.index)
     names = [indicator_label(label) for label in labels]
     if frame.columns.nlevels > 1:
-        made.columns = pd.MultiIndex.from_tuples(names, names=frame.columns.names)
+        result.columns = pd.MultiIndex.from_tuples(names, names=frame.columns.names)
     else:
-        made.columns = pd.Index(names, dtype=object)
-    return pd.concat([frame, made], axis=1)
+        result.columns = pd.Index(names, dtype=object)
+    return pd.concat([frame, result], axis=1)
