@@ -305,7 +305,7 @@ class TrainedEstimator(CallbackSupportMixin, BaseEstimator):
         encoder = vars(self).get("table_encoder_")
         if encoder is not None:
             return table_of(encoder, rows, self, like)
-        return rows_in_container(self, rows, _check_feature_names_in(self), like)
+        return rows_in_container(self, rows, lambda: _check_feature_names_in(self), like)
 
     # Results ---------------------------------------------------------------------------------
 

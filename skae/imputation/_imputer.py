@@ -651,7 +651,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if isinstance(table.table, np.ndarray) and self.table_encoder_._is_identity:
             rows = table.filled_array(matrix, imputed)[:, self._kept]
             rows = np.hstack([rows, table.missing[:, indicated].astype(rows.dtype)])
-            return rows_in_container(self, rows, self.get_feature_names_out(), table.X)
+            return rows_in_container(self, rows, self.get_feature_names_out, table.X)
         rows = np.flatnonzero(table.missing[:, imputed].any(1))
         frame = table.filled(rows, self.table_encoder_._decode(matrix[rows]), imputed, self._container_)
         labels = [label for label, is_indicated in zip(frame.columns, indicated, strict=True) if is_indicated]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,12 +297,21 @@ def polars_blocks(frame, schema=None):
     return pl.DataFrame([to_polars(frame[block], schema).to_struct(block) for block in blocks])
 
 
-def rows_in_container(estimator, rows: np.ndarray, names, like=None):
-    """Rows of numbers as `set_output` asks for, with the index of `like`; an array where it asks for nothing."""
+def rows_in_container(estimator, rows: np.ndarray, names: Callable, like=None):
+    """Rows of numbers as `set_output` asks for, with the index of `like`; an array where it asks for nothing.
+
+    Parameters
+    ----------
+    estimator : estimator
+    rows : ndarray of shape (n_rows, n_columns)
+    names : callable
+        Returns the names of the columns, of which an array has no need.
+    like : frame or None
+    """
     library = asked_library(estimator, "numpy")
     if library == "numpy" or rows.ndim != 2:
         return rows
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=list(names), index=getattr(like, "index", None) if is_frame(like) else None)
+    frame = pd.DataFrame(rows, columns=list(names()), index=getattr(like, "index", None) if is_frame(like) else None)
     return to_polars(frame) if library == "polars" else frame
