@@ -55,7 +55,7 @@ def test_matplotlib_is_imported_inside_functions_only():
 
 def test_tables_need_no_torch():
     rooms = {name.split(".")[0] for path in MODULES if path.parent.name == "tables" for name in imported_names(path)}
-    assert rooms <= {"__future__", "dataclasses", "numbers", "numpy", "pandas", "sklearn", "skae", "typing"}
+    assert rooms <= {*sys.stdlib_module_names, "numpy", "pandas", "polars", "sklearn", "skae"}
 
 
 def test_importing_skae_loads_nothing_beside_sklearn_and_torch():

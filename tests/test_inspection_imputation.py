@@ -136,6 +136,7 @@ def test_coverage_hides_observed_cells_of_numbers_alone(fitted, gappy):
         assert_array_equal(display.columns[name], again.columns[name])
 
 
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed")
 def test_arrays_markers_and_columns_that_were_dropped(iris):
     X = np.insert(iris[0], 1, -1.0, axis=1)
     X[::3, 3] = X[1::4, 2] = -1

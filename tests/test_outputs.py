@@ -164,7 +164,7 @@ def test_arrays_that_are_not_checked_need_no_check(kind, named, monkeypatch, tmp
 def test_plain_arrays_are_not_checked_twice(dtype, monkeypatch):
     X = real(60, P).astype(dtype)
     ae = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0).fit(X)
-    monkeypatch.delattr("skae.autoencoders._estimator.validate_data")
+    monkeypatch.delattr("skae.autoencoders._estimator.checked_numbers")
     assert ae.transform(X[:1]).shape == (1, 2) and ae.reconstruct(X).shape == X.shape
 
 

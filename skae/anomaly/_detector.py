@@ -11,10 +11,11 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.anomaly._confidence import ConfidenceMixin
 from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
@@ -49,10 +50,18 @@ from skae.autoencoders._ensemble import (
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import OutlierMixin, _fit_context, clone
 from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
-from skae.base.rows import from_torch, strings_explained
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
-from skae.tables._encoder import TableEncoder, encoded, encoder_of_categories, frame_of
+from skae.tables._containers import (
+    FLOATS,
+    asked_library,
+    checked_numbers,
+    checked_table,
+    is_frame,
+    library_of,
+    polars_blocks,
+)
+from skae.tables._encoder import TableEncoder, as_frame, encoded, encoder_of_categories
 from skae.training.progress import Task, printed_progress
 
 # n_estimators="auto": several members below this number of rows, where one held-out part would be too small.
@@ -347,6 +356,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         open_task = partial(Task.of_fit, self, X, y)
         counting, weight = rows_that_count(X, sample_weight)
         checked = self._validate(counting, reset=True)
+        self._warn_of_empty_columns(checked)
         rows, weight = merged_rows(checked, weight)
         self._fit(rows, relative_weight(weight), n_estimators, open_task)
         if rows is not checked or counting is not X:
@@ -386,26 +396,43 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
             self._set_threshold(self.training_scores_[rows_by_weight(weight, X.shape[0])])
 
     def _validate(self, X, *, reset):
-        X = from_torch(X)
         if reset:
             self.__dict__.pop("table_encoder_", None)
         encoder = encoder_of_categories(X) if reset else self._encoder
+        options: dict = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
         if encoder is not None:
             if reset:
-                validate_data(self, X, skip_check_array=True)
+                checked_table(self, X, reset=True)
                 self.table_encoder_ = encoder
-            options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2 if reset else 1}
             return check_array(encoded(encoder, X), estimator=self, input_name="X", **options)
-        with strings_explained("give a data frame, whose categories are encoded, or encode it by TableEncoder."):
-            return validate_data(
-                self,
-                X,
-                reset=reset,
-                accept_sparse="csr",
-                dtype=(np.float64, np.float32),
-                ensure_all_finite="allow-nan",
-                ensure_min_samples=2 if reset else 1,
-            )
+        return checked_numbers(
+            self,
+            X,
+            hint="fit saw numbers; give it numbers, or fit again."
+            if is_frame(X)
+            else "give a data frame, whose categories the detector takes, or encode it by TableEncoder.",
+            reset=reset,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            **options,
+        )
+
+    def _warn_of_empty_columns(self, X) -> None:
+        """Once, and by name: each member would warn of the columns of its matrix."""
+        if sparse.issparse(X):
+            return
+        first = np.flatnonzero(np.isnan(X[0]))
+        empty = first[np.isnan(X[:, first]).all(axis=0)]
+        if not len(empty):
+            return
+        names: Sequence = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        if self._groups is not None:
+            names = [names[index] for index in entry_of(self._groups)]
+        warnings.warn(
+            f"Columns {[names[index] for index in empty]} have no observed value; they do not count in any score. Drop "
+            "them, or fill them before.",
+            stacklevel=5,
+        )
 
     @property
     def _encoder(self) -> TableEncoder | None:
@@ -701,23 +728,28 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
 
         Returns
         -------
-        pandas.DataFrame of shape (n_samples, 4 * n_features)
-            Four blocks with a column a feature. "share": the cell's part of what the score gains by
-            such replacements, in absolute value; negative where the value is below what is
-            expected; zeros where no cell alone explains anything. "seen": the value. "expected":
-            what agrees with the other cells (the training median where the autoencoder does not
-            reconstruct, of categories the most frequent). "score_without": `score_samples` of the row
-            with it. The latter two are NaN for cells that were not tried. Of a table with categories,
-            "seen" and "expected" are tables, and shares of categories are positive.
+        DataFrame of shape (n_samples, 4 * n_features)
+            Of pandas, or of polars where X is. Four blocks with a column a feature (in polars, four
+            columns of structs: ``explain(X)["share"].struct.unnest()`` is a block). "share": the
+            cell's part of what the score gains by such replacements, in absolute value; negative
+            where the value is below what is expected; zeros where no cell alone explains anything.
+            "seen": the value. "expected": what agrees with the other cells (the training median where
+            the autoencoder does not reconstruct, of categories the most frequent). "score_without":
+            `score_samples` of the row with it. The latter two are NaN for cells that were not tried.
+            Of a table with categories, "seen" and "expected" are tables, and shares of categories are
+            positive.
         """
         check_is_fitted(self)
-        index = X.index if hasattr(X, "iloc") else None
         rows = dense(self._validate(X, reset=False))
-        table = None
-        if self._encoder is not None:
-            table = Table(self._encoder, frame_of(self._encoder, X))
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
-        return reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
+        table = None if self._encoder is None else Table(self._encoder, as_frame(X))
+        index = X.index if hasattr(X, "iloc") else None
+        frame = reasons(self.members_, self._score, rows, self._bounds_, names, index, max_columns, table)
+        return (
+            polars_blocks(frame, getattr(X, "schema", None))
+            if asked_library(self, library_of(X)) == "polars"
+            else frame
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

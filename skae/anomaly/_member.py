@@ -14,6 +14,7 @@ from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer, rebu
 from skae.anomaly._tail import Tail, harmonic_mean
 from skae.autoencoders._ensemble import fit_weighted, rows_by_weight, update_weighted
 from skae.autoencoders._estimator import TrainedEstimator, seeded
+from skae.autoencoders._known_gaps import empty_columns_known
 from skae.model.named_likelihoods import as_likelihood
 from skae.tables._columns import ColumnGroup
 from skae.training.progress import Task
@@ -102,7 +103,8 @@ class Member:
                 self.columns.leave(np.array([group.kind != "numeric" for group in groups])[self.entry])
         Z, weight = self._training_rows(X, support_fraction, weight)
         try:
-            with task.fit_of(self.autoencoder):
+            # Others than those of the table may be empty in one member's rows.
+            with empty_columns_known(), task.fit_of(self.autoencoder):
                 fit_weighted(self.autoencoder, Z, weight)
         except ValueError as error:
             if standardize:

@@ -42,7 +42,7 @@ class Table:
 
     def decoded(self, X: np.ndarray) -> pd.DataFrame:
         """Encoded rows as a table."""
-        return self.encoder.inverse_transform(X)
+        return self.encoder._decode(X)
 
     def possible(self, X: np.ndarray) -> np.ndarray:
         """Encoded rows whose guesses have become values that the table can hold."""

@@ -11,12 +11,12 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from skae.autoencoders._estimator import CHUNK_ELEMENTS, UnsupervisedEstimator
 from skae.autoencoders._fitting import Fitting
 from skae.base.estimators import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from skae.base.rows import from_torch
 from skae.model.autoencoder import Autoencoder
 from skae.model.penalties import Anchor
 from skae.model.posteriors import Point
 from skae.model.scaling import Columns
 from skae.model.settings import own_settings
+from skae.tables._containers import plain_rows
 from skae.training.batches import RawRows
 
 
@@ -113,10 +113,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         -------
         ndarray or DataFrame of shape (n_samples, n_features_in_)
             Expected rows in the units of the training data; with likelihood="mixed" a table like
-            that of fit.
+            that of fit. A frame where `set_output` asks for one.
         """
-        check_is_fitted(self)
-        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = self._checked_codes(X)
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but {type(self).__name__} has {self.n_components_} components."
@@ -131,6 +130,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
                 rows = model.scaling.from_target(model.expected(z))
                 out[start : start + step] = rows.cpu().numpy()
         return self._as_table(out, X)
+
+    def _checked_codes(self, X) -> np.ndarray:
+        check_is_fitted(self)
+        return check_array(plain_rows(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
 
     def _latent(self, model, codes: torch.Tensor) -> torch.Tensor:
         """What the decoder reads of codes as `transform` returns them."""
@@ -147,8 +150,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         Returns
         -------
         ndarray or DataFrame of shape (n_samples, n_features_in_)
-            Expected rows in the units of X. With likelihood="mixed" a table like that of fit, with
-            the index of X: of a category the most likely one.
+            Expected rows in the units of X. With likelihood="mixed" a table like that of fit, in the
+            container and with the index of X: of a category the most likely one. A frame where
+            `set_output` asks for one.
         """
         return self._rebuilt(X, lambda step: step)
 
@@ -192,7 +196,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuper
         scores = self.score_samples(X)
         if sample_weight is None:
             return float(np.mean(scores))
-        return float(np.average(scores, weights=_check_sample_weight(sample_weight, scores)))
+        return float(np.average(scores, weights=_check_sample_weight(plain_rows(sample_weight), scores)))
 
     # Results ---------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from skae.base.parameters import at_least, share
 from skae.model.classifier import EncoderClassifier
 from skae.model.networks import DenseNetwork
 from skae.model.settings import own_settings
+from skae.tables._containers import plain_rows
 from skae.training.batches import RawRows
 from skae.training.progress import Task, printed_progress
 
@@ -278,7 +279,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         """Checked rows with weights, and their labels."""
         if y is None:
             raise ValueError(f"requires y to be passed, but the target y is None: {type(self).__name__} tells classes.")
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(plain_rows(y), warn=True)
         check_labels(y)
         raw = RawRows(self._validate(X, reset=True))
         if len(y) != raw.n_rows:

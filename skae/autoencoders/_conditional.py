@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from skae.tables._containers import plain_rows
+
 
 class ConditionalMixin:
     """The classes of a generative model whose parameter `conditional` says whether it is conditioned on them."""
@@ -26,7 +28,7 @@ class ConditionalMixin:
                 f"conditional=True needs the classes of the rows: {type(self).__name__} requires y to be passed, but "
                 "the target y is None."
             )
-        y = column_or_1d(y)
+        y = column_or_1d(plain_rows(y))
         check_consistent_length(X, y)
         # What is not itself is a gap: NaN; and None is none.
         if any(each is None or each != each for each in y.tolist()):

@@ -8,9 +8,9 @@ from typing import Any
 from sklearn.utils._param_validation import StrOptions
 
 from skae.autoencoders._base import BaseAutoencoder
-from skae.base.rows import from_torch
 from skae.model.conv_network import ConvNetwork
 from skae.model.networks import ACTIVATIONS
+from skae.tables._containers import plain_rows
 
 
 class ConvAE(BaseAutoencoder):
@@ -163,7 +163,6 @@ class ConvAE(BaseAutoencoder):
         """Check X, images as rows."""
         if self._takes_tables():
             raise ValueError("likelihood='mixed' is for tables, and the columns of images are pixels: choose another.")
-        X = from_torch(X)
         shape = tuple(getattr(X, "shape", ()))[1:]
         if len(shape) not in (2, 3):
             checked = super()._validate(X, reset=reset)
@@ -174,7 +173,7 @@ class ConvAE(BaseAutoencoder):
                     f"X has images of shape {shape}, but {type(self).__name__} was fitted to images of shape "
                     f"{self.image_shape_}."
                 )
-            checked = super()._validate(X.reshape(len(X), math.prod(shape)), reset=reset)
+            checked = super()._validate(plain_rows(X).reshape(len(X), math.prod(shape)), reset=reset)
         if reset:
             self.row_shape_ = shape
         return checked
@@ -230,7 +229,7 @@ class ConvAE(BaseAutoencoder):
         return self._as_seen(super().reconstruct(X))
 
     def _as_seen(self, rows):
-        return rows.reshape(len(rows), *self.row_shape_)
+        return rows.reshape(len(rows), *self.row_shape_) if len(self.row_shape_) > 1 else rows
 
     def __sklearn_tags__(self):
         """Images beside rows."""

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, _check_sample_weight, check_array, check_is_fitted
 
 from skae.autoencoders._docs import with_shared_entries
 from skae.autoencoders._fitting import Fitting
 from skae.base.estimators import CallbackSupportMixin, _fit_context, clone, with_callbacks
 from skae.base.parameters import LAYER_SIZES, CheckedParameters, SequenceOf, at_least, positive
-from skae.base.rows import from_torch, strings_explained
 from skae.model.conditional import with_classes
 from skae.model.corruptions import CORRUPTIONS, Corruption
 from skae.model.likelihoods import Likelihood
@@ -33,7 +32,8 @@ from skae.model.priors import PRIOR
 from skae.model.scaling import LARGEST, Columns
 from skae.model.settings import own_settings
 from skae.model.threads import threads
-from skae.tables._encoder import TableEncoder
+from skae.tables._containers import FLOATS, checked_numbers, checked_table, plain_rows, rows_in_container
+from skae.tables._encoder import TableEncoder, table_of
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
 from skae.training.early_stopping import EarlyStopping
@@ -70,8 +70,10 @@ def all_or_nothing(estimator):
 
 
 def seeded(autoencoder, random_state: np.random.RandomState):
-    """A clone whose free seeds are drawn from `random_state`."""
+    """A clone whose free seeds are drawn from `random_state`, and which returns arrays."""
     made = clone(autoencoder)
+    if hasattr(made, "set_output"):
+        made.set_output(transform="default")
     free = [
         name
         for name, value in made.get_params().items()
@@ -255,7 +257,7 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
         X = self._validate(X, reset=reset)
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            weight = _check_sample_weight(plain_rows(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("Sample weights must contain at least one non-zero number: all are zero.")
         raw = RawRows(X, weight, self._targets(X, y, reset=reset))
@@ -263,38 +265,37 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
 
     def _validate(self, X, *, reset: bool):
         """Check X as scikit-learn does, and encode tables; memory maps stay on disk and are checked by chunk."""
-        X = from_torch(X)
         encoder = self._fit_table_encoder(X) if reset else vars(self).get("table_encoder_")
         if reset:
             self.__dict__.pop("table_encoder_", None)
         if encoder is not None:
             if reset:
-                validate_data(self, X, skip_check_array=True)
+                checked_table(self, X, reset=True)
                 self.table_encoder_ = encoder
             return encoder.transform(X)
         on_disk = isinstance(X, np.memmap) and X.dtype.kind in "fiu" and X.ndim == 2
         mixed = "set likelihood='mixed', or " if hasattr(self, "likelihood") else ""
-        with strings_explained(f"{mixed}encode it by TableEncoder."):
-            checked = validate_data(
-                self,
-                X,
-                reset=reset,
-                accept_sparse=("csr", "csc") if reset else "csr",
-                dtype=None if on_disk else (np.float64, np.float32),
-                ensure_all_finite=False if on_disk else "allow-nan",
-            )
+        checked = checked_numbers(
+            self,
+            X,
+            hint=f"{mixed}encode it by TableEncoder.",
+            reset=reset,
+            accept_sparse=("csr", "csc") if reset else "csr",
+            dtype=None if on_disk else FLOATS,
+            ensure_all_finite=False if on_disk else "allow-nan",
+        )
         if not on_disk:
             return checked
         for chunk, _ in RawRows(X).chunks():
             check_array(chunk.numpy(), ensure_all_finite="allow-nan", estimator=self, input_name="X")
         return X
 
-    def _column_name(self, index: int) -> str:
-        """What an error calls a column of the matrix that the model is fitted to."""
+    def _column_label(self, index: int):
+        """The name of the table's column that a column of the matrix belongs to; its index where it has none."""
         encoder = vars(self).get("table_encoder_")
         if encoder is not None:
-            return f"column {next(group.column for group in encoder.groups_ if index < group.stop)!r}"
-        return f"column {self.feature_names_in_[index]!r}" if hasattr(self, "feature_names_in_") else f"column {index}"
+            return next(group.column for group in encoder.groups_ if index < group.stop)
+        return str(self.feature_names_in_[index]) if hasattr(self, "feature_names_in_") else index
 
     def _out_of_range(self, raw: RawRows) -> ValueError:
         """An error that names the first number beyond what all classes bear; there is one."""
@@ -305,8 +306,9 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
                 break
             start += len(rows)
         row, column = beyond[0].tolist()
+        name = self._column_label(column)
         return ValueError(
-            f"X holds {float(rows[row, column]):.3g} in {self._column_name(column)}, row {start + row}: numbers beyond "
+            f"X holds {float(rows[row, column]):.3g} in column {name!r}, row {start + row}: numbers beyond "
             f"{LARGEST:g} are too large. If it stands for a missing value, make it NaN; else scale the data "
             "(StandardScaler)."
         )
@@ -332,11 +334,14 @@ class TrainedEstimator(CallbackSupportMixin, CheckedParameters):
         return self.n_features_in_ if encoder is None else encoder.groups_[-1].stop
 
     def _as_table(self, rows: np.ndarray, like=None):
-        """Rows of the model as a table like that of fit, with the index of `like`; a matrix stays one."""
+        """Rows of the model in the container that `set_output` asks for, with the index of `like`.
+
+        Where it asks for none, a table comes in the container of `like`, or of fit, and a matrix as an array.
+        """
         encoder = vars(self).get("table_encoder_")
-        if encoder is None:
-            return rows
-        return encoder.inverse_transform(rows, index=like.index if hasattr(like, "iloc") else None)
+        if encoder is not None:
+            return table_of(encoder, rows, self, like)
+        return rows_in_container(self, rows, lambda: _check_feature_names_in(self), like)
 
     # Results ---------------------------------------------------------------------------------
 

@@ -209,9 +209,9 @@ class Fitting:
         """Models at their start on all rows."""
         model = self.build(self.raw)
         if self.raw.empty_columns:
+            names = [self.estimator._column_label(index) for index in self.raw.empty_columns]
             warnings.warn(
-                f"Columns {self.raw.empty_columns} have no observed value; they are rebuilt as 0. Drop them, or fill "
-                "them before.",
+                f"Columns {names} have no observed value; they are rebuilt as 0. Drop them, or fill them before.",
                 stacklevel=2,
             )
         columns, axes = model.scaling.columns, self.axes
@@ -268,8 +268,9 @@ class Fitting:
             raise self.estimator._out_of_range(RawRows(self.estimator._validate(self.X, reset=False)))
         width = columns.high - columns.low
         if 0 < width.max() < SMALLEST:
+            name = self.estimator._column_label(int(width.argmax()))
             raise ValueError(
-                f"X varies by {float(width.max()):.3g} at most, in {self.estimator._column_name(int(width.argmax()))}; "
+                f"X varies by {float(width.max()):.3g} at most, in column {name!r}; "
                 f"what varies by less than {SMALLEST:g} is lost. Scale the data (StandardScaler)."
             )
         self.likelihood.check_rows(columns)
@@ -287,7 +288,7 @@ class Fitting:
             if found.times < FAR:
                 raise
             raise ValueError(
-                f"X holds {found.value:.3g} in {self.estimator._column_name(found.column)}, row {found.row}, "
+                f"X holds {found.value:.3g} in column {self.estimator._column_label(found.column)!r}, row {found.row}, "
                 f"{found.times:.0e} times as far from the column's median as others are. If it stands for a missing "
                 "value, make it NaN; else clip it."
             ) from error

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._estimator import all_or_nothing
 from skae.autoencoders._hamming import ENGINES, nearest, pack_bits
 from skae.base.parameters import at_least, checked_arguments, not_negative, share
-from skae.base.rows import from_torch
 from skae.model.bits import Bits, EncoderNetwork
 from skae.model.pca_start import PrincipalAxes, start_at_pca
 
@@ -243,8 +242,7 @@ class SemanticHashing(BaseAutoencoder):
             Expected rows in the units of the training data, float32 for float32 bits, else float64;
             with likelihood="mixed" a table like that of fit.
         """
-        check_is_fitted(self)
-        bits = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        bits = self._checked_codes(X)
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError("X must hold bits, zeros and ones, as transform makes them, but it has other values.")
         return super().inverse_transform(X)

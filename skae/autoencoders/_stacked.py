@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from skae.autoencoders._base import BaseAutoencoder
+from skae.autoencoders._known_gaps import empty_columns_known
 from skae.autoencoders._rbm import RBM
 from skae.base.estimators import clone
 from skae.base.parameters import at_least
@@ -370,7 +371,8 @@ class StackedAE(BaseAutoencoder):
 def _fit_layer(layer, rows, weight) -> None:
     """Fit a layer; of one that diverges the cause is told, as its columns and rows are not the user's."""
     try:
-        layer.fit(rows, sample_weight=weight)
+        with empty_columns_known():
+            layer.fit(rows, sample_weight=weight)
     except ValueError as error:
         if isinstance(error.__cause__, FloatingPointError):
             raise error.__cause__ from None

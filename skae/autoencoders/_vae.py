@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._conditional import ConditionalMixin
@@ -23,6 +23,8 @@ from skae.model.missingness import MISSINGNESS, Missingness, NotAtRandom, as_mis
 from skae.model.penalties import Penalty
 from skae.model.posteriors import DiagonalGaussian
 from skae.model.settings import own_settings
+from skae.tables._containers import asked_library, checked_table
+from skae.tables._filling import GappyTable
 from skae.training.batches import RawRows
 from skae.training.device import new_generator
 
@@ -357,21 +359,25 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         -------
         ndarray of shape (n_completions, n_rows, n_features), or list of tables
             Copies of X in its units and its dtype, whose observed entries are as they were. With
-            likelihood="mixed" a list of tables like that of fit.
+            likelihood="mixed" a list of tables like that of fit; with `set_output` one of frames.
         """
         rows, generator = self._dense_copy(X), self._generator(random_state)
         made = np.repeat(rows[None], n_completions, axis=0)
         with self._threads_for(len(rows) * n_samples):
             for index, step in self._steps_of_gaps(rows, n_samples + n_completions):
                 self._fill(made, index, resampled_rows(step, n_samples, n_completions, generator))
-        if "table_encoder_" in vars(self):
+        if "table_encoder_" in vars(self) or asked_library(self, "numpy") != "numpy":
             return [self._completed_table(rows, X) for rows in made]
         return made
 
     def _completed_table(self, rows, X):
-        table = self._as_table(rows, X)
-        # Rare categories, which the encoder puts together, stay what they are.
-        return table.where(X.isna(), X) if hasattr(table, "iloc") and hasattr(X, "isna") else table
+        """X with its gaps filled by these rows; rare categories, which the encoder pools, stay what they are."""
+        encoder = vars(self).get("table_encoder_")
+        if encoder is None or encoder._is_identity:
+            return self._as_table(rows, X)
+        table, every = GappyTable(X, checked_table(encoder, X, reset=False)), np.ones(self.n_features_in_, dtype=bool)
+        frame = table.filled(np.arange(len(rows)), encoder._decode(rows), every, encoder._container)
+        return table.give(frame, self, _check_feature_names_in(self), encoder._container)
 
     def _dense_copy(self, X) -> np.ndarray:
         check_is_fitted(self)

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.autoencoders._base import BaseAutoencoder
 from skae.base.parameters import at_least, checked_arguments, not_negative
-from skae.base.rows import from_torch
 from skae.model.quantised import Quantised
 
 
@@ -198,8 +196,7 @@ class VQVAE(BaseAutoencoder):
         ValueError
             If X has another number of columns, or values that are no codes.
         """
-        check_is_fitted(self)
-        codes = check_array(from_torch(X), dtype=(np.float64, np.float32), estimator=self, input_name="X")
+        codes = self._checked_codes(X)
         bad = codes[(codes != np.floor(codes)) | (codes < 0) | (codes >= self.n_codes)]
         if len(bad):
             raise ValueError(

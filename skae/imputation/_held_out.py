@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
 from skae.base.parameters import CheckedParameters, at_least, not_negative
+from skae.tables._containers import as_numbers
 
 # Numbers that are predicted at once.
 CHUNK = 2**21
@@ -108,7 +109,9 @@ class HeldOutEntries(CheckedParameters):
         """
         self._validate_params()
         names = getattr(X, "columns", None)
-        X = check_array(X, accept_sparse="csr", dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
+        X = check_array(
+            as_numbers(X), accept_sparse="csr", dtype=(np.float64, np.float32), ensure_all_finite="allow-nan"
+        )
         random_state = check_random_state(self.random_state)
         if X.shape[0] > self.max_samples:
             X = X[np.sort(random_state.permutation(X.shape[0])[: self.max_samples])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
@@ -11,7 +12,7 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae.autoencoders._ensemble import (
     fit_in_parallel,
@@ -42,16 +43,19 @@ from skae.imputation._linear import drawn_guess, jackknife_weights
 from skae.imputation._member import Member
 from skae.imputation._scale import ColumnScale, mean_and_deviation
 from skae.imputation._score import mean_score
-from skae.imputation._table import Table, as_table, check_marker, fill_table, is_frame, where_missing, without_markers
 from skae.model.likelihoods import Likelihood
 from skae.model.missingness import MISSINGNESS, Missingness
 from skae.model.mixed import Mixed
 from skae.model.settings import own_settings
+from skae.tables._containers import checked_table, rows_in_container
 from skae.tables._encoder import TableEncoder
+from skae.tables._filling import GappyTable, check_marker, indicator_label, with_indicators
 from skae.training.progress import Task, printed_progress
 
 # Draws of a model of missingness that an interval is made of, and numbers that are drawn at once.
 N_DRAWS, DRAWN_AT_ONCE = 200, 2**24
+# What the encoder does with columns that cannot be imputed.
+REMAINDERS = {"error": "error", "passthrough": "drop", "drop": "drop"}
 # In standard deviations: how near to a value that many rows hold a draw of it is.
 ROUNDING = 1e-9
 
@@ -87,14 +91,22 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
     n_imputations : int, default=1
         Tables that `sample` draws unless told.
     add_indicator : bool, default=False
-        Whether columns are added that tell, for each column with gaps at fit, where it was missing.
+        Whether columns are added behind the others that say, for each column with gaps at fit, where
+        it was missing: "missingindicator_" and its name, in the dtype of the table's numbers. As in
+        scikit-learn, no column of X makes way for one of that name.
     keep_empty_features : bool, default=False
-        Whether columns without any value at fit stay, filled with 0, or are dropped.
+        Whether columns without any value at fit stay, filled with 0, or are dropped, which a warning
+        says at fit.
     categorical_features : "from_dtype" or array-like of str, int or bool, default="from_dtype"
         Columns that are categories though they hold numbers; see `TableEncoder`.
     handle_unknown : {"ignore", "error"}, default="ignore"
         Whether a category that was not there at fit counts, for its row's other cells, as missing
         (its own cell stays), or is an error.
+    remainder : {"error", "passthrough", "drop"}, default="error"
+        What becomes of columns that cannot be imputed: times, lists, bytes, and columns that mix numbers
+        with strings. "passthrough" leaves them as they are, gaps included, and where they are;
+        "drop" leaves them out. Neither helps to impute other columns: for that, give numbers such as
+        days since a date, or the month.
     n_estimators : int or "auto", default="auto"
         Members of the ensemble, whose answers are averaged. "auto" is 5 below 5000 rows and 3 from
         there on. Each is fitted without some rows, which tell how far to follow it: of so many
@@ -205,6 +217,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         "keep_empty_features": ["boolean"],
         "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "handle_unknown": [StrOptions({"ignore", "error"})],
+        "remainder": [StrOptions(set(REMAINDERS))],
         "n_estimators": [StrOptions({"auto"}), at_least(1)],
         "n_reference_rows": [at_least(0)],
         "min_value": [*BOUND, SequenceOf(*BOUND)],
@@ -229,6 +242,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         keep_empty_features: bool = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "ignore",
+        remainder: str = "error",
         n_estimators: int | str = "auto",
         n_reference_rows: int = 5000,
         min_value: Any = "auto",
@@ -249,6 +263,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         self.keep_empty_features = keep_empty_features
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
+        self.remainder = remainder
         self.n_estimators = n_estimators
         self.n_reference_rows = n_reference_rows
         self.min_value = min_value
@@ -261,9 +276,10 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         self.random_state = random_state
         self.verbose = verbose
 
-    # Of the table's columns: no value at fit, a gap at fit.
+    # Of the table's columns: no value at fit, a gap at fit, not to be imputed.
     _empty_: np.ndarray
     _gappy_: np.ndarray
+    _ignored_: np.ndarray
 
     # Fitting ---------------------------------------------------------------------------------
 
@@ -295,7 +311,10 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         ------
         ValueError
             If a parameter is out of range, nothing at all is observed, or a column holds infinite
-            values or mixes numbers and strings. An earlier fit stays as it was.
+            values, or, with remainder="error", times, or numbers beside strings. An earlier fit
+            stays as it was.
+        TypeError
+            If, with remainder="error", a column holds what is neither a number, a boolean nor a string.
         KeyboardInterrupt
             On Ctrl-C. An earlier fit stays as it was.
         """
@@ -306,18 +325,22 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
 
     def _fit(self, X, weight: np.ndarray | None, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
-        table = self._checked(X, reset=True)
-        self.table_encoder_ = TableEncoder(self.categorical_features, handle_unknown=self.handle_unknown)
-        Z = np.asarray(self.table_encoder_.fit(table).transform(table), dtype=np.float64)
-        missing = where_missing(table)
-        empty = np.asarray(missing.all(0))
-        if empty.all():
+        gappy = self._checked(X, reset=True)
+        self.table_encoder_ = TableEncoder(
+            self.categorical_features, handle_unknown=self.handle_unknown, remainder=REMAINDERS[self.remainder]
+        ).set_output(transform="default")
+        Z = np.asarray(self.table_encoder_.fit(gappy.table)._encode(gappy.table), dtype=np.float64)
+        missing, self._container_ = gappy.missing, gappy.container
+        groups = self.table_encoder_.groups_
+        self._ignored_ = np.array([group.kind == "ignored" for group in groups])
+        empty = np.asarray(missing.all(0)) & ~self._ignored_
+        if (empty | self._ignored_).all():
             raise ValueError(
                 "Every value of X is missing, so there is nothing to learn from. Check missing_values="
                 f"{self.missing_values!r}."
             )
         self._empty_, self._gappy_ = empty, np.asarray(missing.any(0))
-        groups = self.table_encoder_.groups_
+        self._warn_of_empty_columns()
         column = np.concatenate([np.full(group.stop - group.start, i) for i, group in enumerate(groups)])
         self._used_ = ~empty[column]
         self._column_ = column[self._used_]
@@ -434,7 +457,18 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
 
     def _groups(self):
         """The groups of the columns that are not empty."""
-        return [group for group, empty in zip(self.table_encoder_.groups_, self._empty_, strict=True) if not empty]
+        groups, left_out = self.table_encoder_.groups_, self._empty_ | self._ignored_
+        return [group for group, is_left_out in zip(groups, left_out, strict=True) if not is_left_out]
+
+    def _warn_of_empty_columns(self) -> None:
+        if self.keep_empty_features or not self._empty_.any():
+            return
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))[self._empty_]
+        warnings.warn(
+            f"Skipping features without any observed values: {names}. At least one non-missing value is needed for "
+            "imputation; keep_empty_features=True keeps such columns, filled with 0.",
+            stacklevel=6,
+        )
 
     # Filling ---------------------------------------------------------------------------------
 
@@ -450,12 +484,14 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features_out)
-            X with its gaps filled, in the container and the dtypes of X: expected numbers (rounded
-            in columns of integers), most probable categories. Observed cells are untouched. A
-            frame of another library comes back as one of pandas, unless `set_output` says so.
+            X with its gaps filled: expected numbers (rounded in columns of integers and decimals),
+            most probable categories. Observed cells are untouched. The container is that of X (frames
+            of pandas and polars; other frames become pandas'; where fit saw an array, arrays), or what
+            `set_output` asks for; dtypes are those of fit, or, where they cannot hold what is observed,
+            those of X.
         """
-        table, Z, missing = self._rows(X)
-        return self._output(table, missing, self._point(Z, self._expected(Z)))
+        table, Z = self._rows(X)
+        return self._output(table, self._point(Z, self._expected(Z)))
 
     @checked_arguments(n_imputations=[at_least(1), None], random_state=["random_state"])
     @own_settings()
@@ -479,10 +515,10 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         Returns
         -------
         list of DataFrame or ndarray of shape (n_samples, n_features_out)
-            Tables as `transform` returns them.
+            Tables as `transform` returns them, in the same container.
         """
         n_imputations = self.n_imputations if n_imputations is None else n_imputations
-        table, Z, missing = self._rows(X)
+        table, Z = self._rows(X)
         random_state = check_random_state(random_state)
         rows = np.flatnonzero(np.isnan(Z).any(1))
         gappy = Z[rows]
@@ -490,7 +526,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         for drawn in self._draws(gappy, int(n_imputations), random_state):
             filled = Z.copy()
             filled[rows] = drawn
-            tables.append(self._output(table, missing, filled))
+            tables.append(self._output(table, filled))
         return tables
 
     @checked_arguments(coverage=[share("neither")])
@@ -508,17 +544,18 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         Returns
         -------
         low, high : DataFrame or ndarray of shape (n_samples, n_features_out)
-            Observed cells hold their value in both; missing categories and booleans the most
-            probable one in both (`imputation_std` has the probability that it is wrong).
+            In the container of `transform`. Observed cells hold their value in both; missing
+            categories and booleans the most probable one in both (`imputation_std` has the
+            probability that it is wrong).
         """
-        table, Z, missing = self._rows(X)
+        table, Z = self._rows(X)
         expected = self._expected(Z)
         cells = np.nonzero(np.isnan(Z) & self._is_number_)
         made = []
         for quantiles in self._quantiles(Z, expected, cells, [(1 - coverage) / 2, (1 + coverage) / 2]):
             bound = expected.copy()
             bound[cells] = quantiles
-            made.append(self._output(table, missing, bound))
+            made.append(self._output(table, bound))
         return tuple(made)
 
     @own_settings()
@@ -534,10 +571,12 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         -------
         ndarray of shape (n_samples, n_features_in_)
             Standard deviation of a missing number in the column's units; the probability that a
-            missing category or boolean is another one than the guess; 0 where X is observed.
+            missing category or boolean is another one than the guess; 0 where X is observed; NaN
+            where a gap is not filled, of columns that pass through.
         """
-        _, Z, missing = self._rows(X)
-        expected, out = self._expected(Z), np.zeros(missing.shape)
+        table, Z = self._rows(X)
+        missing = table.missing
+        expected, out = self._expected(Z), np.where(missing & self._ignored_, np.nan, 0.0)
         rows, columns = np.nonzero(np.isnan(Z) & self._is_number_)
         quantiles = self._quantiles(Z, expected, (rows, columns), np.linspace(0.005, 0.995, 199))
         out[rows, self._column_[columns]] = self._columns_.restore_cells(quantiles, columns).std(0)
@@ -567,7 +606,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             Mean over the columns of 1 − squared error / variance for numbers, and of 1 − errors /
             errors of the most frequent category for the others.
         """
-        _, Z, _ = self._rows(X)
+        _, Z = self._rows(X)
         chosen = np.random.RandomState(0).uniform(size=(len(Z), self.n_features_in_)) < 0.1
         hidden = chosen[:, self._column_] & ~np.isnan(Z)
         gappy = np.where(hidden, np.nan, Z)
@@ -575,12 +614,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         Z = self._columns_.restore(Z)
         return mean_score(Z, expected, hidden, self._column_, self._is_number_)
 
-    def _rows(self, X) -> tuple[Table, np.ndarray, np.ndarray]:
-        """The checked table, its standardised matrix, and where the table is missing."""
+    def _rows(self, X) -> tuple[GappyTable, np.ndarray]:
+        """The checked table, and its standardised matrix."""
         check_is_fitted(self)
         table = self._checked(X, reset=False)
-        Z = np.asarray(self.table_encoder_.transform(table), dtype=np.float64)
-        return table, self._standardised(Z), where_missing(table)
+        return table, self._standardised(np.asarray(self.table_encoder_._encode(table.table), dtype=np.float64))
 
     def _expected(self, Z: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
         """Z with its gaps filled; `whole` is Z without gaps that were made."""
@@ -667,19 +705,16 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
 
     # Tables ----------------------------------------------------------------------------------
 
-    def _checked(self, X, *, reset: bool) -> Table:
-        """X as a frame or an array, with NaN or None where a value is missing."""
-        table = as_table(X, self)
-        validate_data(self, X if hasattr(X, "columns") else table, reset=reset, skip_check_array=True)
+    def _checked(self, X, *, reset: bool) -> GappyTable:
+        """X with its gaps and its container; values are yet to be checked."""
+        checked = checked_table(self, X, reset=reset)
         if reset:
-            check_marker(table, self.missing_values)
-            self._saw_frame_ = is_frame(table)
-        elif is_frame(table) and not self._saw_frame_:
+            check_marker(checked, self.missing_values)
+        table = GappyTable(X, checked, self.missing_values)
+        if not reset and self._container_.library == "numpy":
             # A fit to an array knows of no names that a frame could have.
-            table = table.to_numpy()
-        if not is_frame(table) and table.dtype.kind in "iubf" and table.dtype not in (np.float32, np.float64):
-            table = table.astype(np.float64)
-        return without_markers(table, self.missing_values)
+            table.as_array()
+        return table
 
     def _standardised(self, Z: np.ndarray) -> np.ndarray:
         return self._columns_.standardise(Z[:, self._used_])
@@ -695,17 +730,29 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
                 made[near, index] = value
         return made
 
-    def _output(self, table: Table, missing: np.ndarray, filled: np.ndarray):
+    def _output(self, table: GappyTable, filled: np.ndarray):
+        """Filled rows in the container and the dtypes that they should have."""
         matrix = np.zeros((len(filled), len(self._used_)))
         matrix[:, self._used_] = self._restored(filled)
-        return fill_table(
-            table,
-            missing,
-            lambda rows: self.table_encoder_.inverse_transform(matrix[rows]),
-            dropped=np.zeros_like(self._empty_) if self.keep_empty_features else self._empty_,
-            empty=self._empty_,
-            indicated=np.flatnonzero(self._gappy_) if self.add_indicator else None,
-        )
+        imputed = ~(self._empty_ | self._ignored_)
+        indicated = self._gappy_ if self.add_indicator else np.zeros_like(self._gappy_)
+        if isinstance(table.table, np.ndarray) and self.table_encoder_._is_identity:
+            rows = table.filled_array(matrix, imputed)[:, self._kept]
+            rows = np.hstack([rows, table.missing[:, indicated].astype(rows.dtype)])
+            return rows_in_container(self, rows, self.get_feature_names_out, table.X)
+        rows = np.flatnonzero(table.missing[:, imputed].any(1))
+        frame = table.filled(rows, self.table_encoder_._decode(matrix[rows]), imputed, self._container_)
+        labels = [label for label, is_indicated in zip(frame.columns, indicated, strict=True) if is_indicated]
+        frame = table.with_zeros(frame, self._empty_).iloc[:, self._kept]
+        if labels:
+            frame = with_indicators(frame, table.missing[:, indicated], labels)
+        return table.give(frame, self, self.get_feature_names_out(), self._container_)
+
+    @property
+    def _kept(self) -> np.ndarray:
+        """Which columns of the table come out, of shape (n_features_in_,)."""
+        dropped = self._ignored_ & (self.remainder == "drop")
+        return ~dropped if self.keep_empty_features else ~(dropped | self._empty_)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns that `transform` returns.
@@ -721,10 +768,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         """
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
-        kept = names if self.keep_empty_features else names[~self._empty_]
         if not self.add_indicator:
-            return kept
-        return np.concatenate([kept, [f"missingindicator_{name}" for name in names[self._gappy_]]]).astype(object)
+            return names[self._kept]
+        return np.concatenate([names[self._kept], [indicator_label(name) for name in names[self._gappy_]]]).astype(
+            object
+        )
 
     def __sklearn_tags__(self):
         """Gaps, categories and strings."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from skae.autoencoders._ensemble import fit_weighted
 from skae.autoencoders._estimator import seeded
+from skae.autoencoders._known_gaps import empty_columns_known
 from skae.autoencoders._masked import MaskedAE
 from skae.imputation._linear import LinearGuess
 from skae.imputation._scale import ColumnScale
@@ -56,9 +55,8 @@ class Member:
     ) -> None:
         scores_as_they_are = not as_likelihood(autoencoder._likelihood_part()).continuous
         self.columns = columns if scores_as_they_are else None
-        with warnings.catch_warnings():
-            # A column may have no value in one member's rows: what is rebuilt of it is the mean.
-            warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
+        # A column may have no value in one member's rows: what is rebuilt of it is the mean.
+        with empty_columns_known():
             self.autoencoder = seeded(autoencoder, random_state)
             with task.fit_of(self.autoencoder):
                 fit_weighted(self.autoencoder, self._to_autoencoder(Z), weight)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.base.parameters import at_least, checked_arguments, list_of, share
 from skae.inspection._common import import_pyplot, last_step
+from skae.tables._containers import is_frame, pandas_frame, plain_rows
 
 KINDS = {
     "errors": ("holdout_error_",),
@@ -258,7 +259,7 @@ class _Table:
     def __init__(self, imputer, X) -> None:
         import pandas as pd
 
-        self.X: Any = X if hasattr(X, "iloc") else X.to_pandas() if hasattr(X, "to_pandas") else np.asarray(X)
+        self.X: Any = _as_rows(X)
         if self.X.shape[1:] != (imputer.n_features_in_,):
             raise ValueError(
                 f"X has shape {self.X.shape}, but {type(imputer).__name__} is expecting {imputer.n_features_in_} "
@@ -273,7 +274,11 @@ class _Table:
         self.is_number = np.array([group.kind == "numeric" for group in imputer.table_encoder_.groups_])
         filled = list(imputer.get_feature_names_out())
         # Where a column stands in the filled table, which lacks columns that had no value at fit.
-        self.filled_at = [filled.index(name) if name in filled else None for name in own]
+        ignored = [group.kind == "ignored" for group in imputer.table_encoder_.groups_]
+        self.filled_at = [
+            filled.index(name) if name in filled and not is_ignored else None
+            for name, is_ignored in zip(own, ignored, strict=True)
+        ]
 
     def position(self, feature) -> int:
         """Where a column stands that is asked for by its name or its index."""
@@ -295,6 +300,7 @@ class _Table:
 
     def _values(self, table, at: int, index: int, rows: np.ndarray) -> np.ndarray:
         """Floats, or categories as strings."""
+        table = _as_rows(table)
         column = (table.iloc[:, at] if hasattr(table, "iloc") else table[:, at])[rows]
         if self.is_number[index]:
             return np.asarray(column, dtype=np.float64)
@@ -309,6 +315,11 @@ class _Table:
         made = self.X.astype(object) if self.X.dtype.kind in "SU" else self.X.copy()
         made[hidden] = np.nan
         return made
+
+
+def _as_rows(X):
+    """A frame as one of pandas; other rows as an array."""
+    return pandas_frame(X) if is_frame(X) else np.asarray(plain_rows(X))
 
 
 def _check(imputer, kind) -> None:

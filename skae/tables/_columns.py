@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skae.tables._dtypes import cast, decimal_places, from_floats, is_object, of_dtype
+
 # What pandas finds in a column of objects, and what that is taken for.
 KINDS = {
     "boolean": "binary",
@@ -15,6 +17,10 @@ KINDS = {
     "empty": "empty",
 }
 TIMES = {"datetime64", "datetime", "date", "timedelta64", "timedelta", "time", "period"}
+REMEDIES = {
+    "bytes": "decode it (.str.decode('utf-8')), or drop it",
+    **dict.fromkeys(("list", "tuple", "dict", "ndarray"), "give each element a column, or drop it"),
+}
 OTHER = "other"
 
 
@@ -26,7 +32,7 @@ class ColumnGroup:
     ----------
     column : str or int
         Name of the table's column; its index where it has none.
-    kind : {"numeric", "binary", "categorical"}
+    kind : {"numeric", "binary", "categorical", "ignored"}
     start, stop : int
         The matrix's columns from `start` to before `stop`.
     """
@@ -37,14 +43,17 @@ class ColumnGroup:
     stop: int
 
 
-def kind_of(values, name) -> str:
-    """What a column holds: "numeric", "binary", "categorical", or "empty" where no value is observed.
+def kind_of(values, name, dtype=None) -> str:
+    """What a column holds: "numeric", "binary", "categorical", or, without a value or a dtype of numbers, "empty".
 
     Parameters
     ----------
     values : Series
+        A plain column.
     name : str or int
         For errors.
+    dtype : dtype or None
+        That which the column had before, for errors.
 
     Raises
     ------
@@ -54,42 +63,42 @@ def kind_of(values, name) -> str:
     from pandas import CategoricalDtype
     from pandas.api import types
 
-    dtype = values.dtype
-    if isinstance(dtype, CategoricalDtype):
-        return "categorical" if values.notna().any() else "empty"
-    if types.is_bool_dtype(dtype):
-        return "binary"
-    found = "complex" if types.is_complex_dtype(dtype) else None
+    found = "complex" if types.is_complex_dtype(values.dtype) else None
     if found is None:
-        if types.is_numeric_dtype(dtype):
+        if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
             return "numeric"
-        found = types.infer_dtype(values, skipna=True)
-        if found == "string" and not values.notna().any():
-            # So says the dtype, of gaps alone.
-            found = "empty"
+        if not values.notna().any() and values.dtype.kind not in "mM":
+            return "empty"
+        if isinstance(values.dtype, CategoricalDtype):
+            return "categorical"
+        # Without gaps, of which NaT would count as a time.
+        found = types.infer_dtype(values.dropna())
     if found in KINDS:
         return KINDS[found]
-    if found not in TIMES and not values.notna().any():
-        return "empty"
     if found == "complex":
         raise ValueError(f"Complex data not supported: column {name!r} has complex numbers.")
+    dtype = values.dtype if dtype is None else dtype
     if found in TIMES:
         raise ValueError(
-            f"Column {name!r} holds times ({found}), which have no scale of their own. Convert to numbers: days since "
-            "a date, year, month, hour."
+            f"Column {name!r} holds times ({found}), dtype {dtype}, which have no scale. Convert to "
+            "numbers: days since a date, year, month, hour."
         )
-    raise _not_one_kind(values, name)
+    raise _not_one_kind(values, name, dtype)
 
 
-def _not_one_kind(values, name) -> Exception:
+def _not_one_kind(values, name, dtype) -> Exception:
     first = {type(value).__name__: value for value in reversed(values[values.notna()].tolist())}
     seen = " and ".join(f"{value!r} ({kind})" for kind, value in list(first.items())[:2])
     if len(first) > 1:
         return ValueError(
-            f"Column {name!r} mixes numbers and strings, or other types: it holds {seen}. Make it one of them, as by "
-            "astype(str) or pandas.to_numeric(errors='coerce')."
+            f"Column {name!r} mixes numbers and strings, or other types: it holds {seen}, dtype {dtype}. Make it one "
+            "of them, as by astype(str) or pandas.to_numeric(errors='coerce')."
         )
-    return TypeError(f"Column {name!r} holds {seen}: each entry must be a number, a boolean, a string, or missing.")
+    remedy = REMEDIES.get(next(iter(first)), "convert it (by astype(str) to a category), or drop it")
+    return TypeError(
+        f"Column {name!r} holds {seen}, dtype {dtype}: each entry must be a number, a boolean, a string, or missing. "
+        f"For this one, {remedy}."
+    )
 
 
 def _example(values) -> str:
@@ -104,47 +113,40 @@ class NumericColumn:
     name : str or int
     dtype : dtype
         Of the column at fit.
-    missing : object
-        What stands for a missing value in a column of objects.
-    is_integer : bool
+    values : Series or None
+        The plain column at fit; None is one of an array of floats.
     """
 
     kind, width = "numeric", 1
 
-    def __init__(self, name, dtype, missing=None, is_integer: bool = False) -> None:
-        self.name, self.dtype, self.missing, self.is_integer = name, dtype, missing, is_integer
+    def __init__(self, name, dtype, values=None) -> None:
+        self.name, self.dtype = name, dtype
+        self.missing, self.is_integer, self.places, self.is_empty = None, False, None, False
+        if values is not None:
+            as_floats(values, name)
+            self.missing = missing_marker(values, dtype)
+            self.is_integer, self.places = holds_integers(values), decimal_places(values)
+            if self.places is not None and not is_object(dtype):
+                self.places = dtype.pyarrow_dtype.scale
+            self.is_empty = not values.notna().any()
 
     def encode(self, values, out: np.ndarray) -> None:
         """Write a column into `out`, of shape (n_rows, 1)."""
-        if kind_of(values, self.name) == "categorical":
+        if kind_of(values, self.name) != "categorical":
+            out[:, 0] = as_floats(values, self.name)
+        elif self.is_empty:
+            out[:, 0] = np.nan
+        else:
             raise ValueError(
-                f"Column {self.name!r} held numbers at fit, but holds categories now ({_example(values)}): give it "
-                "numbers, or fit again."
+                f"Column {self.name!r} held numbers at fit, but holds categories now ({_example(values)}, dtype "
+                f"{values.dtype}): give it numbers (dtype {self.dtype} at fit), or fit again."
             )
-        out[:, 0] = as_floats(values, self.name)
 
     def decode(self, block: np.ndarray):
         """Values of the dtype at fit, of shape (n_rows,)."""
-        import pandas as pd
-
-        values = block[:, 0]
-        gaps = np.isnan(values)
-        if self.is_integer:
-            values = np.rint(values)
-        if self.dtype == object:
-            made = values.astype(object)
-            if self.is_integer:
-                made[~gaps] = [int(value) for value in values[~gaps]]
-            made[gaps] = self.missing
-            return made
-        if self.is_integer:
-            bounds = np.iinfo(getattr(self.dtype, "numpy_dtype", self.dtype))
-            top = float(bounds.max)
-            # The largest integer of 64 bits is no float: the next one below is.
-            values = values.clip(bounds.min, top if int(top) == bounds.max else np.nextafter(top, 0))
-            if gaps.any() and isinstance(self.dtype, np.dtype):
-                return values
-        return pd.Series(values).astype(self.dtype).array
+        return from_floats(
+            block[:, 0], self.dtype, missing=self.missing, is_integer=self.is_integer, places=self.places
+        )
 
     def names(self, name: str) -> list[str]:
         """Names of the matrix's columns."""
@@ -152,7 +154,7 @@ class NumericColumn:
 
 
 class EmptyColumn(NumericColumn):
-    """A column without an observed value: NaN, whatever it holds later."""
+    """A column without an observed value, of no numbers' dtype: NaN, whatever it holds later."""
 
     def encode(self, values, out: np.ndarray) -> None:
         """Write a column into `out`, of shape (n_rows, 1)."""
@@ -162,9 +164,31 @@ class EmptyColumn(NumericColumn):
         """Missing values of the dtype at fit, of shape (n_rows,)."""
         import pandas as pd
 
-        if self.dtype == object:
+        if is_object(self.dtype):
             return np.full(len(block), self.missing, dtype=object)
         return pd.Series([None] * len(block), dtype=self.dtype).array
+
+
+class IgnoredColumn(EmptyColumn):
+    """A column that is not encoded, of times or what else is neither number, boolean nor string: no columns."""
+
+    kind, width = "ignored", 0
+
+    def __init__(self, name, dtype, values):
+        self.name, self.dtype, self.missing = name, dtype, missing_marker(values, dtype)
+
+    def encode(self, values, out: np.ndarray) -> None:
+        """Write nothing."""
+
+    def decode(self, block: np.ndarray):
+        """Missing values, of the dtype at fit where that has them, of shape (n_rows,)."""
+        import pandas as pd
+
+        return cast(pd.Series([None] * len(block), dtype=object), [self.dtype]).array
+
+    def names(self, name: str) -> list[str]:
+        """No names."""
+        return []
 
 
 class BinaryColumn:
@@ -174,13 +198,15 @@ class BinaryColumn:
     ----------
     name : str or int
     dtype : dtype
-    missing : object
+        Of the column at fit.
+    values : Series
+        The plain column at fit.
     """
 
     kind, width = "binary", 1
 
-    def __init__(self, name, dtype, missing=None) -> None:
-        self.name, self.dtype, self.missing = name, dtype, missing
+    def __init__(self, name, dtype, values) -> None:
+        self.name, self.dtype, self.missing = name, dtype, missing_marker(values, dtype)
 
     def encode(self, values, out: np.ndarray) -> None:
         """Write a column into `out`, of shape (n_rows, 1)."""
@@ -209,7 +235,10 @@ class CategoricalColumn:
     Parameters
     ----------
     name : str or int
+    dtype : dtype
+        Of the column at fit.
     values : Series
+        The plain column at fit.
     handle_unknown : {"ignore", "error"}
     max_categories : int or None
 
@@ -225,9 +254,9 @@ class CategoricalColumn:
 
     kind = "categorical"
 
-    def __init__(self, name, values, handle_unknown: str, max_categories: int | None) -> None:
-        self.name, self.dtype, self.handle_unknown = name, values.dtype, handle_unknown
-        self.missing = missing_marker(values)
+    def __init__(self, name, dtype, values, handle_unknown: str, max_categories: int | None) -> None:
+        self.name, self.dtype, self.handle_unknown = name, dtype, handle_unknown
+        self.missing = missing_marker(values, dtype)
         self.levels, counts = _levels(values)
         n_levels = len(self.levels)
         self.has_other = max_categories is not None and n_levels > max_categories
@@ -290,7 +319,7 @@ class CategoricalColumn:
 
 def as_floats(values, name) -> np.ndarray:
     """Numbers or booleans as float64, NaN where they are missing."""
-    if values.dtype == object:
+    if is_object(values.dtype):
         made = values.where(values.notna(), np.nan).to_numpy(dtype=np.float64)
     else:
         made = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -310,14 +339,14 @@ def holds_integers(values) -> bool:
     """Whether a column of numbers has integers alone, by its dtype or, in a column of objects, by its values."""
     from pandas.api import types
 
-    if values.dtype == object:
+    if is_object(values.dtype):
         return types.infer_dtype(values, skipna=True) == "integer"
     return types.is_integer_dtype(values.dtype)
 
 
-def missing_marker(values):
-    """What stands for a missing value in a column of objects."""
-    if values.dtype != object:
+def missing_marker(values, dtype):
+    """What stands for a missing value in a column of objects; None in one of another dtype."""
+    if not is_object(dtype):
         return None
     missing = values[values.isna()]
     return missing.iloc[0] if len(missing) else np.nan
@@ -366,4 +395,15 @@ def _take(levels, codes: np.ndarray, dtype, missing):
     made = np.append(np.asarray(levels, dtype=object), [missing])[codes]
     if isinstance(dtype, np.dtype) and (dtype.kind == "O" or dtype.kind in "biu" and gaps.any()):
         return made
-    return pd.Series(made, dtype=object).astype(dtype).array
+    return of_dtype(made, dtype)
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """Names of which the later of two equal ones gets a number."""
+    unique: dict[str, None] = {}
+    for name in names:
+        number, other = 2, name
+        while other in unique:
+            other, number = f"{name}_{number}", number + 1
+        unique[other] = None
+    return list(unique)

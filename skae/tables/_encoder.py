@@ -7,25 +7,33 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_array, check_is_fitted
 
 from skae.base.estimators import TransformerMixin, _fit_context
 from skae.base.parameters import CheckedParameters, SequenceOf, at_least
-from skae.base.rows import from_torch
 from skae.tables._columns import (
     BinaryColumn,
     CategoricalColumn,
     ColumnGroup,
     EmptyColumn,
+    IgnoredColumn,
     NumericColumn,
-    as_floats,
     check_finite,
-    holds_integers,
     kind_of,
-    missing_marker,
+    unique_names,
 )
-
-FLOATS = (np.float64, np.float32)
+from skae.tables._containers import (
+    FLOATS,
+    Container,
+    asked_library,
+    checked_table,
+    give,
+    is_frame,
+    library_of,
+    pandas_frame,
+    plain_rows,
+)
+from skae.tables._dtypes import plain
 
 
 class TableEncoder(TransformerMixin, CheckedParameters):
@@ -46,12 +54,16 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         Most columns that one categorical column may take. Where it has more categories, the
         `max_categories` - 1 most frequent ones have a column each, and the last, "other", is 1 for
         the rest. None has no limit.
+    remainder : {"error", "drop"}, default="error"
+        Whether a column that is neither of numbers, booleans, categories nor strings (times, lists,
+        bytes, numbers beside strings) is an error, or gets no columns, and comes back without values.
 
     Attributes
     ----------
     groups_ : list of ColumnGroup
         For each column of the table its `column` (name, or index), its `kind` ("numeric",
-        "binary", "categorical"), and the matrix's columns from `start` to before `stop`.
+        "binary", "categorical", or "ignored" with remainder="drop"), and the matrix's columns from
+        `start` to before `stop`.
     n_features_in_ : int
         Number of columns of the table.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -89,6 +101,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         "categorical_features": [SequenceOf(str, Integral, "boolean", tuple), StrOptions({"from_dtype"}), None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
         "max_categories": [at_least(2), None],
+        "remainder": [StrOptions({"error", "drop"})],
     }
 
     def __init__(
@@ -97,10 +110,12 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         *,
         handle_unknown: str = "ignore",
         max_categories: int | None = 64,
+        remainder: str = "error",
     ) -> None:
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
+        self.remainder = remainder
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None) -> Self:
@@ -109,7 +124,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         Parameters
         ----------
         X : DataFrame, array-like or list of rows, of shape (n_samples, n_features)
-            Rows. A frame of another library is taken over into pandas.
+            Rows. What is masked in an array is a gap.
         y : Ignored
             Not used, present for API consistency.
 
@@ -123,11 +138,13 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             If a column mixes numbers and strings, or holds infinite or complex numbers or times.
         TypeError
             If a column holds what is neither a number, a boolean nor a string. An earlier fit stays
-            as it was.
+            as it was. With remainder="drop" neither is an error.
         """
         before = dict(vars(self))
         try:
-            self._learn(self._checked(X, reset=True))
+            table = checked_table(self, X, reset=True)
+            self._container = Container.of(X, table)
+            self._learn(table)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -143,13 +160,17 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             self._check_all_finite(X)
             self._columns = [NumericColumn(name, X.dtype) for name in names]
         else:
-            frame = _as_frame(X)
+            frame = as_frame(X)
             self._columns = [self._column(frame.iloc[:, i], name, i in asked) for i, name in enumerate(names)]
         stops = np.cumsum([column.width for column in self._columns]).tolist()
         self.groups_ = [
             ColumnGroup(column.name, column.kind, stop - column.width, stop)
             for column, stop in zip(self._columns, stops, strict=True)
         ]
+        if not stops[-1]:
+            raise ValueError(
+                f"No column of X holds numbers, booleans, categories or strings: convert one of {list(names)[:20]}."
+            )
 
     def transform(self, X) -> Any:
         """Turn a table into a matrix.
@@ -171,14 +192,22 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             new category.
         """
         check_is_fitted(self)
-        X = self._checked(X, reset=False)
-        if isinstance(X, np.ndarray) and all(type(column) is NumericColumn for column in self._columns):
-            self._check_all_finite(X)
-            return X
-        frame = _as_frame(X)
+        return self._encode(checked_table(self, X, reset=False))
+
+    def _encode(self, table) -> np.ndarray:
+        """A checked table as a matrix."""
+        if isinstance(table, np.ndarray) and self._is_of_numbers:
+            self._check_all_finite(table)
+            return table
+        frame = as_frame(table)
         out = np.zeros((len(frame), self.groups_[-1].stop))
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
-            column.encode(frame.iloc[:, index], out[:, group.start : group.stop])
+            values, block = plain(frame.iloc[:, index]), out[:, group.start : group.stop]
+            # Gaps alone are gaps whatever their dtype.
+            if values.notna().any():
+                column.encode(values, block)
+            else:
+                block[:] = np.nan
         return out
 
     def inverse_transform(self, X, *, index=None) -> Any:
@@ -196,20 +225,21 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features)
-            With names, dtypes and categories of fit. A value is missing where the matrix holds NaN;
-            where a dtype has no missing values, the column becomes float64 or object, as in pandas.
+            With names, dtypes and categories of fit, in the container of X where that is a frame, else
+            of fit, or what `set_output` asks for. A value is missing where the matrix holds NaN; where
+            a dtype has no missing values, the column becomes float64 or object, as in pandas.
         """
         check_is_fitted(self)
-        index = getattr(X, "index", None) if index is None and hasattr(X, "iloc") else index
-        X = check_array(X, dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        like, X = (
+            X,
+            check_array(plain_rows(X), dtype=FLOATS, ensure_all_finite="allow-nan", estimator=self, input_name="X"),
+        )
         if X.shape[1] != self.groups_[-1].stop:
             raise ValueError(
                 f"X has {X.shape[1]} columns, but {type(self).__name__} makes {self.groups_[-1].stop} of a table's "
                 f"{self.n_features_in_}."
             )
-        if self._is_floats and all(type(column) is NumericColumn for column in self._columns):
-            return X
-        return self._table(X, index)
+        return table_of(self, X, self, like, index)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the matrix's columns: the table's, with the category behind it for categories.
@@ -226,38 +256,19 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
         made = [column.names(name) for name, column in zip(names, self._columns, strict=True)]
-        return np.array([name for each in made for name in each], dtype=object)
+        return np.array(unique_names([name for each in made for name in each]), dtype=object)
 
     # Parts -----------------------------------------------------------------------------------
 
     @property
-    def _is_floats(self) -> bool:
-        """Whether fit saw an array of floats."""
-        return isinstance(self._container, np.dtype) and self._container in FLOATS
+    def _is_of_numbers(self) -> bool:
+        """Whether all columns are numbers that stay as they are."""
+        return all(type(column) is NumericColumn for column in self._columns)
 
-    def _checked(self, X, *, reset: bool):
-        """X as an array of floats or a pandas frame, and its names and number of columns checked."""
-        X = from_torch(X)
-        if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
-            frame = _as_frame(validate_data(self, X, reset=reset, skip_check_array=True))
-            for axis, unit in enumerate(("sample", "feature")):
-                if frame.shape[axis] == 0:
-                    raise ValueError(
-                        f"Found array with 0 {unit}(s) (shape={frame.shape}) while a minimum of 1 is required by "
-                        f"{type(self).__name__}."
-                    )
-            if reset:
-                self._container = frame.columns
-            return frame
-        options: dict = {"dtype": None, "ensure_all_finite": False}
-        if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
-            # Numbers beside strings would become strings.
-            numbers = check_array(X, estimator=self, input_name="X", **options)
-            options["dtype"] = None if numbers.dtype.kind in "fiubc" else object
-        X = validate_data(self, X, reset=reset, **options)
-        if reset:
-            self._container = X.dtype
-        return X if X.dtype in FLOATS else _as_frame(X)
+    @property
+    def _is_identity(self) -> bool:
+        """Whether a matrix is the table: fit saw an array of floats."""
+        return self._container.library == "numpy" and self._container.dtype in FLOATS and self._is_of_numbers
 
     def _asked(self, names) -> set[int]:
         """Indices of the columns that `categorical_features` names."""
@@ -283,17 +294,22 @@ class TableEncoder(TransformerMixin, CheckedParameters):
 
     def _column(self, values, name, is_asked: bool) -> Any:
         """What encodes a column."""
-        kind = kind_of(values, name)
+        dtype, values = values.dtype, plain(values)
+        try:
+            kind = kind_of(values, name, dtype)
+        except (TypeError, ValueError) as error:
+            if self.remainder == "error":
+                remedy = (
+                    "Or leave it out: remainder='drop' of TableEncoder, 'drop' or 'passthrough' of AutoencoderImputer."
+                )
+                raise type(error)(f"{error} {remedy}") from None
+            return IgnoredColumn(name, dtype, values)
         if is_asked and kind != "empty" and values.notna().any():
             kind = "categorical"
         if kind == "categorical":
-            return CategoricalColumn(name, values, self.handle_unknown, self.max_categories)
-        if kind == "binary":
-            return BinaryColumn(name, values.dtype, missing_marker(values))
-        if kind == "empty":
-            return EmptyColumn(name, values.dtype, missing_marker(values))
-        as_floats(values, name)
-        return NumericColumn(name, values.dtype, missing_marker(values), holds_integers(values))
+            return CategoricalColumn(name, dtype, values, self.handle_unknown, self.max_categories)
+        column = {"binary": BinaryColumn, "empty": EmptyColumn, "numeric": NumericColumn}[kind]
+        return column(name, dtype, values)
 
     def _check_all_finite(self, X: np.ndarray) -> None:
         with np.errstate(all="ignore"):
@@ -302,8 +318,8 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             index = int(np.isinf(X).any(0).argmax())
             check_finite(X[:, index], getattr(self, "feature_names_in_", range(X.shape[1]))[index])
 
-    def _table(self, X: np.ndarray, index):
-        """A frame or an array like that of fit."""
+    def _decode(self, X: np.ndarray, index=None):
+        """A matrix as a frame of pandas with the names, dtypes and categories of fit."""
         import pandas as pd
 
         parts = zip(self.groups_, self._columns, strict=True)
@@ -311,13 +327,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         # With the dtype given, as pandas would take objects that are strings for its own kind of strings.
         series = {i: pd.Series(values, dtype=values.dtype, index=index) for i, values in enumerate(made)}
         frame = pd.DataFrame(series, index=index)
-        if not isinstance(self._container, np.dtype):
-            frame.columns = self._container
-            return frame
-        dtype: Any = self._container
-        if frame.isna().any(axis=None) and dtype.kind != "O":
-            dtype = object if dtype.kind in "SU" else np.float64
-        return frame.to_numpy(dtype=dtype)
+        return frame if self._container.columns is None else frame.set_axis(self._container.columns, axis=1)
 
     def __sklearn_tags__(self):
         """Gaps, categories and strings."""
@@ -329,13 +339,35 @@ class TableEncoder(TransformerMixin, CheckedParameters):
         return tags
 
 
+def table_of(encoder: TableEncoder, X: np.ndarray, estimator, like=None, index=None):
+    """A matrix as a table, in the container that `estimator` is set to return, or that of `like`, or of fit.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+    X : ndarray of shape (n_rows, n_columns)
+    estimator : estimator
+        Whose `set_output` counts.
+    like : frame or None
+        Rows whose container and index the table gets; arrays count as the table of fit.
+    index : Index or None
+        Another index than that of `like`.
+    """
+    library = asked_library(estimator, library_of(like) if is_frame(like) else encoder._container.library)
+    if library == "numpy" and encoder._is_identity:
+        return X
+    if index is None and hasattr(like, "iloc"):
+        index = like.index
+    return give(encoder._decode(X, index), encoder._container, library)
+
+
 def encoder_of_categories(X) -> TableEncoder | None:
     """A fitted encoder for a frame that holds categories, or may later; None for numbers alone, and for arrays."""
-    if not hasattr(X, "iloc") and not hasattr(X, "to_pandas"):
+    if not is_frame(X):
         return None
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    if all(is_numeric_dtype(dtype) or is_bool_dtype(dtype) for dtype in _as_frame(X).dtypes):
+    if all(is_numeric_dtype(dtype) or is_bool_dtype(dtype) for dtype in pandas_frame(X).dtypes):
         return None
     # Matrices, whatever the user has set for the output of transformers.
     encoder = TableEncoder().set_output(transform="default").fit(X)
@@ -344,26 +376,22 @@ def encoder_of_categories(X) -> TableEncoder | None:
 
 
 def encoded(encoder: TableEncoder, X) -> np.ndarray:
-    """The matrix of a frame, in which a category that was not there at fit is no gap but none of the known ones."""
-    matrix, frame = encoder.transform(X), frame_of(encoder, X)
-    for index, group in enumerate(encoder.groups_):
-        if group.kind == "categorical":
-            block = matrix[:, group.start : group.stop]
-            block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
+    """The matrix of a table, in which a category that was not there at fit is no gap but none of the known ones."""
+    matrix = encoder.transform(X)
+    if any(group.kind == "categorical" for group in encoder.groups_):
+        frame = as_frame(plain_rows(X))
+        for index, group in enumerate(encoder.groups_):
+            if group.kind == "categorical":
+                block = matrix[:, group.start : group.stop]
+                block[np.isnan(block[:, 0]) & frame.iloc[:, index].notna().to_numpy()] = 0
     return matrix
 
 
-def frame_of(encoder: TableEncoder, X):
-    """Rows in any container as a pandas frame with the columns of fit."""
-    frame = _as_frame(encoder._checked(X, reset=False))
-    return frame if hasattr(X, "iloc") else frame.set_axis([group.column for group in encoder.groups_], axis=1)
-
-
-def _as_frame(X):
+def as_frame(X):
+    """Rows as a frame of pandas, the columns of an array numbered."""
     import pandas as pd
 
-    if isinstance(X, pd.DataFrame):
-        return X
-    if hasattr(X, "to_pandas"):
-        return X.to_pandas()
-    return pd.DataFrame(X, dtype=object if X.dtype.kind == "O" else None)
+    if is_frame(X):
+        return pandas_frame(X)
+    X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    return pd.DataFrame(X, dtype=object if X.dtype.kind in "OSU" else None)
