@@ -64,7 +64,7 @@ class SequenceOf(Options):
             if most is not None:
                 kind += f" of {fewest} to {most} entries"
             elif fewest:
-                kind += f" of at least {fewest} entries"
+                kind += f" of at least {fewest} {'entry' if fewest == 1 else 'entries'}"
         return f"{kind}, each {entries}"
 
 
