@@ -7,11 +7,15 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from skae import AutoencoderTransformer
+from skae.autoencoders import _estimator
 from skae.model.settings import own_settings, process_settings
 from skae.model.threads import threads
+from skae.training import principal_axes
 
 TESTS = Path(__file__).parent
 needs_fork = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
@@ -42,6 +46,26 @@ def test_every_class_works_in_a_child_after_a_large_fit(found):
     assert found["child of a large fit"] == 0
     assert found["process of a large fit"] == 0
     assert found["threads of the parent"] == 2
+
+
+def test_large_passes_have_all_threads(monkeypatch):
+    """What an entry point sets to one thread gets the others back where it is worth it."""
+    seen, outside = [], torch.get_num_threads()
+    for module, name in ((_estimator, "model_step"), (principal_axes, "_leading_axes")):
+        inside = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, inside=inside: (seen.append(torch.get_num_threads()), inside(*args))[1]
+        )
+    try:
+        torch.set_num_threads(3)
+        for n_rows, n_features, expected in ((100, 4, 1), (3000, 200, 3)):
+            X = np.random.default_rng(0).standard_normal((n_rows, n_features)).astype(np.float32)
+            AutoencoderTransformer(2, hidden_layer_sizes=(64,), max_iter=1, early_stopping=False).fit(X).transform(X)
+            assert set(seen) == {expected} and len(seen) == 2
+            assert torch.get_num_threads() == 3
+            seen.clear()
+    finally:
+        torch.set_num_threads(outside)
 
 
 def test_a_child_forgets_the_contexts_of_other_threads():
