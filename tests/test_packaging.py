@@ -45,7 +45,7 @@ def test_each_requirement_is_used(extra):
 
 def test_what_is_imported_is_required():
     names = {MODULES.get(name, name) for name in required(PROJECT["project"]["dependencies"])}
-    optional = {"matplotlib", "faiss"}
+    optional = {"matplotlib", "faiss", "polars"}
     standard = sys.stdlib_module_names
     assert imported("skae") - set(standard) - {"skae"} == {*names, *optional}
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
@@ -48,7 +47,7 @@ from skae.autoencoders._ensemble import (
     with_parameters,
 )
 from skae.autoencoders._estimator import all_or_nothing
-from skae.base.estimators import OutlierMixin, _fit_context, clone
+from skae.base.estimators import CallbackSupportMixin, OutlierMixin, _fit_context, clone, with_callbacks
 from skae.base.parameters import CheckedParameters, at_least, checked_arguments, list_of, share
 from skae.model.corruptions import GaussianNoise
 from skae.model.row_space import is_wide
@@ -369,6 +368,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         n_members = self._n_members(X.shape[0], len(autoencoders), n_estimators)
         parts, states = _parts(X.shape[0], n_members, random_state), new_states(random_state, n_members)
         with open_task(n_members) as task:
+            tasks = [task.part("member") for _ in parts]
             arguments = (
                 {
                     "autoencoder": autoencoders[index % len(autoencoders)],
@@ -383,7 +383,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
                     "standardize": self.standardize,
                     "support_fraction": self._support_fraction(),
                     "random_state": state,
-                    "task": task.part("member"),
+                    "task": tasks[index],
                     "groups": self._groups,
                     "seen": X.shape[0] < TOO_FEW_ROWS,
                 }

@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
@@ -24,7 +23,7 @@ from skae.autoencoders._ensemble import (
     with_parameters,
 )
 from skae.autoencoders._estimator import all_or_nothing
-from skae.base.estimators import TransformerMixin, _fit_context, clone
+from skae.base.estimators import CallbackSupportMixin, TransformerMixin, _fit_context, clone, with_callbacks
 from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
@@ -383,6 +382,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         task: Task,
     ) -> None:
         parts = held_out_parts(len(Z), n_members, random_state)
+        tasks = [task.part("member") for _ in parts]
         weights = [(None, None) if weight is None else (weight[training], weight[rows]) for training, rows in parts]
         arguments = (
             {
@@ -392,11 +392,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
                 "max_iter": self.max_iter,
                 "tol": self.tol,
                 "random_state": state,
-                "task": task.part("member"),
+                "task": part_task,
                 "weight": part_weight,
             }
-            for (training, _), (part_weight, _), state in zip(
-                parts, weights, new_states(random_state, len(parts)), strict=True
+            for (training, _), (part_weight, _), state, part_task in zip(
+                parts, weights, new_states(random_state, len(parts)), tasks, strict=True
             )
         )
         self.members_ = fit_in_parallel(Member, arguments, self.n_jobs)
