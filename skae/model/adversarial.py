@@ -274,7 +274,7 @@ class GenerativeAdversary(Model):
 
     def outputs(self, step: AdversarialStep) -> list[Tensor]:
         """What of a batch must be finite in a model that is handed over: its losses, and rows of the generator."""
-        return [*step.terms.values(), *step.critic_terms.values(), step.made]
+        return [*step.terms.values(), *step.critic_terms.values(), self.scaling.from_target(step.made)]
 
     def step(self, input: Tensor, target: Tensor, observed: Tensor | None = None, **options) -> AdversarialStep:
         """One batch in the model."""

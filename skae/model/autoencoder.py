@@ -204,7 +204,7 @@ class Autoencoder(Model):
         """What of a batch must be finite in a model that is handed over: its loss, and what it returns."""
         plain = self.step(step.input, step.target, step.observed)
         scales = [log_scale.exp() for log_scale in self.extras.values()]
-        return [*step.terms.values(), plain.code, plain.rebuilt, *scales]
+        return [*step.terms.values(), plain.code * self.code_unit, self.scaling.from_target(plain.rebuilt), *scales]
 
     @property
     def prior(self) -> Prior | None:

@@ -182,7 +182,7 @@ class TableEncoder(TransformerMixin, CheckedParameters):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_columns), float64
+        ndarray of shape (n_samples, n_columns), float64, or float32 where all columns of fit were
             Numbers; NaN where a value is missing. An array of floats is returned as it is.
 
         Raises
@@ -200,7 +200,8 @@ class TableEncoder(TransformerMixin, CheckedParameters):
             self._check_all_finite(table)
             return table
         frame = as_frame(table)
-        out = np.zeros((len(frame), self.groups_[-1].stop))
+        is_single = all(column.dtype == np.float32 for column in self._columns)
+        out = np.zeros((len(frame), self.groups_[-1].stop), dtype=np.float32 if is_single else np.float64)
         for index, (group, column) in enumerate(zip(self.groups_, self._columns, strict=True)):
             values, block = plain(frame.iloc[:, index]), out[:, group.start : group.stop]
             # Gaps alone are gaps whatever their dtype.

@@ -44,7 +44,7 @@ def examine(configuration: Configuration) -> str:
         except Exception as error:
             outcome = _refused(configuration, error, X)
         else:
-            _usable(configuration, estimator, X, new)
+            _usable(configuration, estimator, X, X if _holds_other_categories(estimator, new) else new)
             outcome = "fitted"
     _check(_content(X) == known, "fit or a method changed X")
     for name, value in _global_state().items():
@@ -145,6 +145,17 @@ def _usable(configuration: Configuration, estimator, X, new) -> None:
         alone = results(estimator, _row(new, index))
         for name, values in alone.items():
             _same_row(name, once[name], index, values, tolerance, _rounding(name, new))
+
+
+def _holds_other_categories(estimator, new) -> bool:
+    """Whether other rows are refused, rightly, for categories or strings in columns where fit saw none of them."""
+    try:
+        results(estimator, new)
+    except ValueError as error:
+        if not re.search(r"Found unknown categories .* in column|X holds strings .* by TableEncoder", str(error)):
+            raise
+        return True
+    return False
 
 
 def _check_values(name: str, values, X, estimator) -> None:

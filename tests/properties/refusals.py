@@ -28,6 +28,7 @@ REFUSALS = {
     "tied to a critic": r"A generator cannot have the weights of its critic|a generator has no encoder",
     "extremes of categories": r"SaltAndPepper sets entries to a smallest or largest value, which categories",
     "dropout of another network": r"dropout=.* is for dense networks",
+    "infinite": r"Input X contains infinity or a value too large for dtype",
     "numbers beyond the range": r"X holds \S+ in column .*: numbers beyond 1e\+30 are too large",
     "differences below the range": r"X varies by \S+ at most, in column .*what varies by less than 1e-30 is lost",
 }

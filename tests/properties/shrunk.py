@@ -47,4 +47,10 @@ SHRUNK = [
     ),
     Configuration("StackedAE", {}, table=Table(n_rows=6, scale=-30, gaps=0.1)),
     Configuration("MaskedAE", {}, table=Table(n_rows=12, n_columns=5, spread=30)),
+    Configuration(
+        "GAN",
+        {"activation": "silu", "optimizer": "lbfgs"},
+        table=Table(n_rows=28, n_columns=1, spread=8),
+        weights="some_zero",
+    ),
 ]
