@@ -32,7 +32,7 @@ FREE = {
 }
 MADE_OF_AUTOENCODERS = {
     "AutoencoderClassifier": AutoencoderClassifier(ESTIMATORS["AutoencoderTransformer"], max_iter=2, random_state=0),
-    "AutoencoderImputer": AutoencoderImputer(max_iter=2, random_state=0),
+    "AutoencoderImputer": AutoencoderImputer(autoencoder_params={"max_iter": 2}, random_state=0),
     "AutoencoderOutlierDetector": AutoencoderOutlierDetector(ESTIMATORS["DenoisingAE"], random_state=0),
 }
 PLAIN = AutoencoderTransformer(2, hidden_layer_sizes=(6,), max_iter=2, random_state=0)

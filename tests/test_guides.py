@@ -26,6 +26,17 @@ def index() -> dict[str, list[str]]:
     return made
 
 
+@pytest.fixture
+def short_training(monkeypatch):
+    """Default fits of a tenth of the steps: the code runs with any number, and benchmarks say what they reach."""
+    monkeypatch.setattr("skae.autoencoders._fitting.MIN_STEPS", 200)
+    monkeypatch.setattr("skae.autoencoders._fitting.MAX_STEPS", 2000)
+    monkeypatch.setattr("skae.imputation._defaults.FEW_VISITS", 25_600)
+    monkeypatch.setattr("skae.anomaly._detector.N_STEPS", 300)
+    monkeypatch.setattr("skae.anomaly._detector.N_STEPS_OF_SEVERAL", 100)
+
+
+@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

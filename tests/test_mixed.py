@@ -231,11 +231,11 @@ def test_salt_and_pepper_is_for_numbers():
     [
         (Mixed([("gaussian", 2)]), "have 2 columns in all, but X has 15"),
         (Mixed([("normal", 15)]), r"holds \('normal', 15\): use pairs"),
-        (Mixed("gaussian"), "holds 'gaussian': use pairs"),
+        (Mixed("gaussian"), "'groups' parameter of Mixed must be"),
         (Mixed([("bernoulli", 15)]), "Column 0 is bernoulli, so it must lie between 0 and 1, but holds"),
-        (Mixed(GROUPS, scale=-1), r"\(scale=-1\): use a positive number"),
-        (Mixed(GROUPS, df=0), "degrees of freedom must be positive"),
-        (Mixed(GROUPS, numeric="normal"), "use 'gaussian' or 'student_t'"),
+        (Mixed(GROUPS, scale=-1), "'scale' parameter of Mixed must be"),
+        (Mixed(GROUPS, df=0), "'df' parameter of Mixed must be"),
+        (Mixed(GROUPS, numeric="normal"), "'numeric' parameter of Mixed must be"),
     ],
     ids=str,
 )

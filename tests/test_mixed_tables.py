@@ -314,7 +314,7 @@ def test_a_column_of_strings_without_a_value_beside_the_other_estimators():
     gappy = TABLE.assign(note=pandas.array([None] * len(TABLE), dtype="string"))
     detector = AutoencoderOutlierDetector(DenoisingAE(2, **SMALL), random_state=0).fit(gappy)
     assert np.isfinite(detector.score_samples(gappy)).all()
-    imputer = AutoencoderImputer(max_iter=1, random_state=0).fit(gappy)
+    imputer = AutoencoderImputer(autoencoder_params={"max_iter": 1}, random_state=0).fit(gappy)
     filled = imputer.transform(gappy)
     assert not filled.drop(columns="note", errors="ignore").isna().any(axis=None)
 

@@ -53,7 +53,7 @@ def wrong_values(kind, name):
     """Values that a parameter must refuse."""
     default = inspect.signature(kind).parameters[name].default
     said = documented_type(kind, name)
-    made = [NOTHING, {}]
+    made = [NOTHING] if "params" in name else [NOTHING, {}]
     if name not in ("device", "missing_values"):
         made += [UNKNOWN, [UNKNOWN, NOTHING]] if "categorical_features" not in name else [UNKNOWN]
     if name != "missing_values":
