@@ -182,9 +182,10 @@ class Fitting:
     def build(self, raw: RawRows, n_components: int | None = None) -> Model:
         """A model at its start, on the device."""
         columns = column_moments(raw, self.likelihood)
+        # Of wide rows, whose scores may be larger than any of their values.
+        self._check_rows(columns if self.space is None else self.space.columns)
         if self.space is not None:
             columns = self.space.score_columns(columns)
-        self._check_rows(columns)
         axes = self._axes(raw, columns, n_components)
         d = n_components or self._n_components(axes)
         self._check_components(d)

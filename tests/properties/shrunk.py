@@ -53,4 +53,5 @@ SHRUNK = [
         table=Table(n_rows=28, n_columns=1, spread=8),
         weights="some_zero",
     ),
+    Configuration("DenoisingAE", {}, table=Table(n_columns=300, scale=30)),
 ]
