@@ -1,9 +1,14 @@
 """What the detector and the imputer share: members in parallel, parameters of their autoencoders, weights of rows."""
 
+import threading
+import time
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from registry import real
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
@@ -11,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skae import AutoencoderImputer, AutoencoderOutlierDetector, AutoencoderTransformer, MaskedAE
+from skae import AutoencoderImputer, AutoencoderOutlierDetector, AutoencoderTransformer, LaplaceCode, MaskedAE
 from skae.anomaly import ReconstructionError, RobustDistance
 from skae.anomaly._columns import StandardColumns
 from skae.anomaly._member import least_suspicious
@@ -278,3 +283,136 @@ def test_merged_rows():
     np.testing.assert_array_equal(weight, [1, 2, 2, 1, 1])
     # Fewer than five different ones would not be held out.
     assert merged_rows(X[:4], None)[0] is not None and len(merged_rows(X[:4], None)[0]) == 4
+
+
+# Several threads -------------------------------------------------------------------------------
+
+
+class Fails(BaseEstimator):
+    """An autoencoder that fails while others train."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        time.sleep(0.2)
+        raise RuntimeError("deliberate")
+
+    def reconstruct(self, X):
+        return X
+
+
+def test_an_error_in_a_thread_ends_the_other_trainings():
+    long = clone(PLAIN).set_params(max_iter=100_000)
+    detector = AutoencoderOutlierDetector([long, Fails()], n_estimators=2, n_jobs=2, random_state=0)
+    threads = threading.active_count()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(RuntimeError, match="deliberate"):
+            detector.fit(real(N, P))
+        # What the fit sets in torch is put back by the last member that leaves.
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert not hasattr(detector, "members_")
+    assert threading.active_count() <= threads + 2
+
+
+def test_warnings_and_their_filters_are_left_alone_by_threads():
+    X = real(N, P)
+    X[:, 1] = np.nan
+    X[:, 2] = 3.0
+    before = list(warnings.filters)
+    for seed in range(5):
+        detector = clone(DETECTOR).set_params(n_estimators=6, n_jobs=3, random_state=seed)
+        with pytest.warns(UserWarning, match="no observed value") as caught:
+            detector.fit(X)
+        assert [str(each.message) for each in caught if "no observed value" not in str(each.message)] == []
+    assert [each for each in warnings.filters if each not in before and each[0] == "ignore"] == []
+
+
+# Rows that are merged --------------------------------------------------------------------------
+
+
+class Mean(BaseEstimator):
+    """An autoencoder that takes no weights."""
+
+    def fit(self, X, y=None):
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def reconstruct(self, X):
+        return np.tile(self.mean_, (len(X), 1))
+
+
+def test_equal_rows_need_no_weights():
+    X = real(30, P)
+    X[1] = X[0]
+    detector = AutoencoderOutlierDetector(Mean(), random_state=0).fit(X)
+    assert detector.training_scores_[0] == detector.training_scores_[1]
+
+
+class TrainingScores:
+    """A callback that keeps the training scores at the end of the fit."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, **data):
+        pass
+
+    def on_fit_task_end(self, estimator, context, fitted_estimator=None, **data):
+        if context.parent is None:
+            self.found = fitted_estimator.training_scores_
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(30) % 2])
+def test_callbacks_see_the_scores_of_the_rows_that_were_given(weight):
+    X = real(30, P)
+    X[4] = X[20]
+    callback = TrainingScores()
+    detector = clone(DETECTOR).set_callbacks(callback).fit(X, sample_weight=weight)
+    np.testing.assert_array_equal(callback.found, detector.training_scores_)
+    np.testing.assert_array_equal(callback.found, detector.score_samples(X))
+
+
+@pytest.mark.parametrize("kind", ["coo", "dia", "bsr"])
+def test_weights_of_rows_of_any_sparse_matrix(kind):
+    X, weight = np.where(real(N, P) > 1, real(N, P), 0.0), np.arange(N) % 3
+    one = clone(DETECTOR).fit(sparse.coo_matrix(X).asformat(kind), sample_weight=weight)
+    other = clone(DETECTOR).fit(sparse.csr_matrix(X), sample_weight=weight)
+    np.testing.assert_array_equal(one.score_samples(X), other.score_samples(X))
+
+
+@both
+def test_weights_may_be_tensors(ensemble):
+    X, weight = real(N, P), np.arange(N) % 3
+    tensor = torch.tensor(weight, dtype=torch.bfloat16, requires_grad=True)
+    one, other = (clone(ensemble).fit(X, sample_weight=each) for each in (weight, tensor))
+    np.testing.assert_array_equal(results(one, gappy()), results(other, gappy()))
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        clone(ensemble).fit(X, sample_weight=np.ma.masked_equal(weight.astype(float), 2))
+
+
+def test_a_stream_keeps_the_autoencoders_of_its_first_call():
+    detector = clone(DETECTOR).partial_fit(real(N, P))
+    detector.set_params(autoencoder=[PLAIN, PLAIN]).partial_fit(real(N, P, 1))
+    assert len(detector.members_) == 3
+
+
+def test_integer_tensors_are_filled():
+    X = torch.randint(-1, 5, (N, P), generator=torch.Generator().manual_seed(0))
+    imputer = clone(IMPUTER).set_params(missing_values=-1).fit(X)
+    filled = imputer.transform(X)
+    assert filled.dtype == np.int64 and filled.min() >= 0
+    np.testing.assert_array_equal(filled, imputer.transform(X.numpy()))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_numbers_of_few_bits(kind):
+    assert clone(PLAIN).set_params(batch_size=kind(100)).fit(real(300, P)).n_iter_ == 2
+
+
+def test_penalties_in_an_array_are_checked():
+    with pytest.raises(ValueError, match="'weight' parameter of LaplaceCode"):
+        clone(PLAIN).set_params(penalties=np.array([LaplaceCode(-1)], dtype=object)).fit(real(N, P))

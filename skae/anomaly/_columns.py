@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy import sparse, stats
 
@@ -38,11 +36,11 @@ def _usual_size(X: np.ndarray, centre: np.ndarray | float = 0.0) -> np.ndarray:
 
 
 def _median(X: np.ndarray, empty: float) -> np.ndarray:
-    with warnings.catch_warnings():
-        # Columns without a value.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        middle = np.nanmedian(X, axis=0)
-    return np.where(np.isnan(middle), empty, middle)
+    # numpy would warn of columns without a value, and its warnings cannot be silenced in one thread alone.
+    has_values = ~np.isnan(X).all(axis=0)
+    middle = np.full(X.shape[1], empty)
+    middle[has_values] = np.nanmedian(X[:, has_values], axis=0)
+    return middle
 
 
 def _without_wild(X: np.ndarray) -> np.ndarray:
@@ -66,19 +64,17 @@ def _moments(X: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarra
     step = max(1, BLOCK // max(len(X), 1))
     for start in range(0, X.shape[1], step):
         block = _without_wild(np.asarray(X[:, start : start + step], dtype=np.float64))
-        with warnings.catch_warnings():
-            # Columns without a value.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            unit = _power_of_two(np.nan_to_num(np.nanmax(np.abs(block), axis=0)), SQUARED_SAFELY)
-            block = block if (unit == 1).all() else block / unit
-            middle, deviation = _mean_and_deviation(block, weight)
-            mean[start : start + step] = unit * np.nan_to_num(middle)
-            spread[start : start + step] = unit * np.nan_to_num(deviation)
+        known = np.flatnonzero(~np.isnan(block).all(axis=0))
+        block = block if len(known) == block.shape[1] else block[:, known]
+        unit = _power_of_two(np.nanmax(np.abs(block), axis=0), SQUARED_SAFELY)
+        block = block if (unit == 1).all() else block / unit
+        middle, deviation = _mean_and_deviation(block, weight)
+        mean[start + known], spread[start + known] = unit * middle, unit * deviation
     return mean, spread
 
 
 def _mean_and_deviation(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of the observed entries of each column; NaN where there are none."""
+    """Of the observed entries of columns that have some."""
     if weight is None:
         return np.nanmean(X, axis=0), np.nanstd(X, axis=0)
     counted = np.where(np.isnan(X), 0.0, weight[:, None])

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, has_fit_parameter
 
 from skae.anomaly._confidence import ConfidenceMixin
 from skae.anomaly._member import Member, calibrate_together, dense, entry_of, keeps_units, takes_tables
@@ -346,7 +346,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
                     first = 1 + max(member.order.max() for member in self.members_)
                     fraction = self._support_fraction()
                     members = [each.updated(X, first, fraction, weight, task.part("member")) for each in self.members_]
-                    self._calibrated(members, len(self._autoencoders(X.shape[0], 1)))
+                    self._calibrated(members, self._n_autoencoders)
                     self._bounds_ = _widened(self._bounds_, _bounds_of(X, self._groups))
                     self._set_threshold(None)
         return self
@@ -356,12 +356,15 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         counting, weight = rows_that_count(X, sample_weight)
         checked = self._validate(counting, reset=True)
         self._warn_of_empty_columns(checked)
-        rows, weight = merged_rows(checked, weight)
-        self._fit(rows, relative_weight(weight), n_estimators, open_task)
-        if rows is not checked or counting is not X:
-            self.training_scores_ = self._score(self._validate(X, reset=False))
+        rows = checked
+        autoencoders = self._given_autoencoders(checked.shape[0], n_estimators)
+        if weight is not None or all(has_fit_parameter(each, "sample_weight") for each in autoencoders):
+            rows, weight = merged_rows(checked, weight)
+        is_given = rows is checked and counting is X
+        self._fit(rows, relative_weight(weight), n_estimators, open_task, None if is_given else X)
 
-    def _fit(self, X, weight: np.ndarray | None, n_estimators, open_task: Callable[[int], Task]) -> None:
+    def _fit(self, X, weight: np.ndarray | None, n_estimators, open_task: Callable[[int], Task], given) -> None:
+        """Fit to different rows with weights; `given` are the rows of the user, where they are others."""
         random_state = check_random_state(self.random_state)
         autoencoders = self._autoencoders(X.shape[0], n_estimators)
         scorers = [self._scorers(autoencoder, X.shape[1]) for autoencoder in autoencoders]
@@ -390,10 +393,13 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
                 for index, ((training, held_out, order), state) in enumerate(zip(parts, states, strict=True))
             )
             members = fit_in_parallel(Member, arguments, self.n_jobs)
-            self._calibrated(members, len(autoencoders))
+            self._n_autoencoders = len(autoencoders)
+            self._calibrated(members, self._n_autoencoders)
             self._bounds_ = _bounds_of(X, self._groups)
             self.training_scores_ = self._score(X)
             self._set_threshold(self.training_scores_[rows_by_weight(weight, X.shape[0])])
+            if given is not None:
+                self.training_scores_ = self._score(self._validate(given, reset=False))
 
     def _validate(self, X, *, reset):
         if reset:

@@ -287,7 +287,7 @@ class AutoencoderClassifier(ClassifierMixin, TrainedEstimator):
         if sample_weight is not None:
             weighted = self._raw_rows(X, sample_weight, reset=False)
             if weighted.n_rows < raw.n_rows:
-                y = y[np.asarray(sample_weight) != 0]
+                y = y[np.asarray(plain_rows(sample_weight)) != 0]
                 check_labels(y)
             raw = weighted
         return raw, y

@@ -12,6 +12,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_sample_weight, _num_samples, has_fit_parameter
 
+from skae.tables._containers import plain_rows
+from skae.training.cancellation import Cancellation
+
 # Below this number of rows equal ones are merged, unless fewer than so many are left.
 FEW_ROWS, LEAST_DISTINCT = 50, 5
 
@@ -34,8 +37,20 @@ def new_states(random_state: np.random.RandomState, n_members: int) -> list[np.r
 
 
 def fit_in_parallel(fit: Callable, arguments: Iterable[Mapping[str, Any]], n_jobs: int | None) -> list:
-    """What `fit` returns for each of these keyword arguments, in their order."""
-    return Parallel(n_jobs=n_jobs, prefer="threads")(delayed(fit)(**each) for each in arguments)
+    """What `fit` returns for each of these keyword arguments, in their order; an error ends all of them."""
+    cancellation = Cancellation()
+    try:
+        tasks = (delayed(_fitted)(fit, cancellation, each) for each in arguments)
+        return Parallel(n_jobs=n_jobs, prefer="threads")(tasks)
+    except BaseException:
+        # joblib leaves threads running, with the torch settings of a fit.
+        cancellation.cancel()
+        raise
+
+
+def _fitted(fit: Callable, cancellation: Cancellation, arguments: Mapping[str, Any]) -> Any:
+    with cancellation.task():
+        return fit(**arguments)
 
 
 def fit_weighted(autoencoder, X, weight: np.ndarray | None):
@@ -72,8 +87,11 @@ def rows_that_count(X, sample_weight):
     if sample_weight is None:
         return X, None
     rows = np.empty((_num_samples(X), 0))
-    weight = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
-    return (X, weight) if weight.all() else (_safe_indexing(X, np.flatnonzero(weight)), weight[weight > 0])
+    weight = _check_sample_weight(plain_rows(sample_weight), rows, dtype=np.float64, ensure_non_negative=True)
+    if weight.all():
+        return X, weight
+    X = X.tocsr() if sparse.issparse(X) else X
+    return _safe_indexing(X, np.flatnonzero(weight)), weight[weight > 0]
 
 
 def merged_rows(X, weight: np.ndarray | None):

@@ -14,6 +14,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from skae.autoencoders._known_gaps import are_empty_columns_known
 from skae.base.parameters import Part, layer_sizes
 from skae.model.corruptions import as_corruption
 from skae.model.likelihoods import Gaussian
@@ -140,7 +141,7 @@ class Fitting:
             return min(n, self.raw.chunk_rows)
         if self.estimator.batch_size == "auto":
             return min(n, int(np.clip(2 ** np.round(np.log2(max(n, 1) / 16)), *self.estimator._batch_bounds)))
-        return min(n, self.estimator.batch_size)
+        return min(n, int(self.estimator.batch_size))
 
     @property
     def n_epochs(self) -> int:
@@ -209,7 +210,7 @@ class Fitting:
     def _build_first(self, n_models: int) -> list[Model]:
         """Models at their start on all rows."""
         model = self.build(self.raw)
-        if self.raw.empty_columns:
+        if self.raw.empty_columns and not are_empty_columns_known():
             names = [self.estimator._column_label(index) for index in self.raw.empty_columns]
             warnings.warn(
                 f"Columns {names} have no observed value; they are rebuilt as 0. Drop them, or fill them before.",

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
+import threading
 from collections.abc import Iterator
+
+
+class _OfThread(threading.local):
+    are_known = False
+
+
+# Filters of warnings are of the whole process, and members may be fitted in several threads.
+_of_thread = _OfThread()
 
 
 @contextlib.contextmanager
 def empty_columns_known() -> Iterator[None]:
     """Fit parts of an ensemble or a stack without a warning for each of columns that are empty in its rows."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*no observed value", category=UserWarning)
+    before, _of_thread.are_known = _of_thread.are_known, True
+    try:
         yield
+    finally:
+        _of_thread.are_known = before
+
+
+def are_empty_columns_known() -> bool:
+    """Whether the fit in the calling thread need not warn of columns without a value."""
+    return _of_thread.are_known

@@ -14,6 +14,7 @@ from skae.autoencoders._base import BaseAutoencoder
 from skae.base.parameters import at_least, checked_arguments
 from skae.model.boltzmann import BoltzmannNetwork, BoltzmannUnits
 from skae.model.likelihoods import Bernoulli, Gaussian
+from skae.tables._containers import plain_rows
 from skae.training.optimizers import AdamW
 
 # Pseudo-likelihood of held-out binary rows with 256 units, decay 0 / 0.3 / 1 / 3: 400 of spam -25.0 / -18.7 / -17.1 /
@@ -235,7 +236,7 @@ class RBM(BaseAutoencoder):
         float
         """
         scores = self.pseudo_log_likelihood(X) if self.visible == "binary" else super().score_samples(X)
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
+        weight = None if sample_weight is None else _check_sample_weight(plain_rows(sample_weight), scores)
         return float(np.average(scores, weights=weight))
 
     @checked_arguments(

@@ -134,7 +134,8 @@ class CheckedParameters(BaseEstimator):
         parameters = self.get_params(deep=False)
         validate_parameter_constraints(self._parameter_constraints, parameters, caller_name=type(self).__name__)
         for value in parameters.values():
-            for part in value if isinstance(value, list | tuple) else [value]:
+            several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object)
+            for part in value if several else [value]:
                 if isinstance(part, CheckedParameters):
                     part._validate_params()
 

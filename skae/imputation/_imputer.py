@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
+from sklearn.utils._param_validation import MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from skae.autoencoders._base import BaseAutoencoder
 from skae.autoencoders._ensemble import (
     fit_in_parallel,
     merged_rows,
@@ -24,7 +25,7 @@ from skae.autoencoders._ensemble import (
 )
 from skae.autoencoders._estimator import all_or_nothing
 from skae.base.estimators import CallbackSupportMixin, TransformerMixin, _fit_context, clone, with_callbacks
-from skae.base.parameters import CheckedParameters, SequenceOf, at_least, checked_arguments, not_negative, share
+from skae.base.parameters import CheckedParameters, Number, SequenceOf, at_least, checked_arguments, not_negative, share
 from skae.imputation._bounds import point_masses, resolve_bounds
 from skae.imputation._calibration import NODES, Calibration
 from skae.imputation._categories import probabilities_of
@@ -60,7 +61,7 @@ ROUNDING = 1e-9
 
 
 # What a bound of imputed values may be.
-BOUND = [Interval(Real, None, None, closed="both"), StrOptions({"auto"})]
+BOUND = [Number(Real, None, None, closed="both"), StrOptions({"auto"})]
 
 
 class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParameters):
@@ -208,7 +209,7 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
     """
 
     _parameter_constraints: dict = {
-        "autoencoder": [HasMethods(["fit", "reconstruct"]), None],
+        "autoencoder": [BaseAutoencoder, None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "missing_values": [MissingValues()],
         "n_imputations": [at_least(1)],

@@ -221,7 +221,8 @@ class Container:
         """That of X, which `checked_table` has turned into `table`."""
         library = library_of(X)
         if library == "numpy":
-            return cls(library, dtype=table.dtype if isinstance(table, np.ndarray) else getattr(X, "dtype", None))
+            array = table if isinstance(table, np.ndarray) else from_torch(X)
+            return cls(library, dtype=getattr(array, "dtype", None))
         schema = dict(X.schema) if library == "polars" else None
         return cls(library, columns=table.columns, dtypes=list(table.dtypes), schema=schema)
 

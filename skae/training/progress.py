@@ -191,7 +191,8 @@ class Lines:
         # Not after it: Ctrl-C while it is printed would have it printed twice.
         withheld, self.withheld = self.withheld, None
         if withheld is not None:
-            print(withheld(), flush=True)
+            # In one piece, as members in other threads print too.
+            print(f"{withheld()}\n", end="", flush=True)
 
 
 @contextlib.contextmanager

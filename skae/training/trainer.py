@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skae.model.model import Model, Terms, unique_names
 from skae.model.networks import Dropout
 from skae.training.batches import Batch, Rows, SideBySide
+from skae.training.cancellation import check_cancelled
 from skae.training.dense_gradient import DenseGradient
 from skae.training.device import autocast, matrix_precision
 from skae.training.graphs import CapturedStep, CudaGraph
@@ -166,6 +167,7 @@ class Trainer:
         best = _Best(self, validation, self.plan.patience)
         try:
             while self.epoch < self.plan.n_epochs:
+                check_cancelled()
                 on_epoch_begin()
                 self.run_epoch(rows)
                 out_of_patience = self._evaluation_is_due() and best.update()
