@@ -355,10 +355,10 @@ class TrainingScores:
     def setup(self, estimator, context):
         pass
 
-    def on_fit_task_begin(self, estimator, context, **data):
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
         pass
 
-    def on_fit_task_end(self, estimator, context, fitted_estimator=None, **data):
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
         if context.parent is None:
             self.found = fitted_estimator.training_scores_
 

@@ -62,7 +62,10 @@ def weighted_draws(step: Step, n_draws: int, generator: torch.Generator, *, shar
     """
     made = [_draws_of(each, log_share, n_draws, generator, shared) for log_share, each in step.by_class()]
     log_weight, eta, rows = zip(*made, strict=True)
-    return WeightedDraws(torch.softmax(_joined(log_weight), 0), _joined(eta), rows[0])
+    outputs = _joined(eta)
+    # Likelihoods of data in extreme units are in double precision.
+    weight = torch.softmax(_joined(log_weight), 0).to(outputs.dtype)
+    return WeightedDraws(weight, outputs, rows[0])
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

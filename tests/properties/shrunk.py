@@ -54,4 +54,5 @@ SHRUNK = [
         weights="some_zero",
     ),
     Configuration("DenoisingAE", {}, table=Table(n_columns=300, scale=30)),
+    Configuration("VAE", {"likelihood": Gaussian(scale=2.5)}, table=Table(n_columns=300, scale=30, empty_row=True)),
 ]
