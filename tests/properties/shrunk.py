@@ -54,5 +54,7 @@ SHRUNK = [
         weights="some_zero",
     ),
     Configuration("DenoisingAE", {}, table=Table(n_columns=300, scale=30)),
-    Configuration("VAE", {"likelihood": Gaussian(scale=2.5)}, table=Table(n_columns=300, scale=30, empty_row=True)),
+    Configuration(
+        "VAE", {"likelihood": skae.Gaussian(scale=2.5)}, table=Table(n_columns=300, scale=30, empty_row=True)
+    ),
 ]
