@@ -407,6 +407,19 @@ def test_explanations_of_arrays_where_fit_saw_a_frame():
     assert made["seen"]["c"][0] == "a" and made["expected"]["c"][0] in ("a", "b", "c")
 
 
+def test_decimals_among_floats_are_floats():
+    later = pd.DataFrame({"c": [Decimal("14.2"), None], "x": 0.5})
+    filled = fitted_to("imputer", "float64").transform(later)
+    assert filled["c"].dtype == np.float64 and filled["c"][0] == 14.2
+
+
+def test_a_record_without_a_value_of_a_column_that_is_passed_through():
+    X = pd.DataFrame({"x": X2, "day": pd.date_range("2026-01-01", periods=len(X2), tz="UTC")})
+    imputer = clone(IMPUTER).set_params(remainder="passthrough").fit(X)
+    filled = imputer.transform(pd.DataFrame([{"x": 0.5, "day": None}]))
+    assert filled["day"].dtype == X["day"].dtype and filled["day"].isna().all()
+
+
 def test_what_a_dtype_cannot_hold_stays_as_it_is():
     filled = fitted_to("imputer", "int64").transform(pd.DataFrame({"c": [1.5, np.nan], "x": 0.5}))
     assert filled["c"].dtype == np.float64 and filled["c"][0] == 1.5 and filled["c"][1] == round(filled["c"][1])

@@ -155,6 +155,9 @@ def _unchanged(values, dtype):
         return _unchanged_numbers(values, dtype)
     objects = values.astype(object)
     there = objects.notna().to_numpy()
+    if getattr(dtype, "kind", None) == "f":
+        # 0.1 is no float, but the float that is nearest to it is what it is given for.
+        objects = objects.map(lambda value: float(value) if isinstance(value, Decimal) else value)
     if isinstance(dtype, pd.CategoricalDtype):
         new = pd.Index(objects[there].unique()).difference(dtype.categories, sort=False)
         dtype = pd.CategoricalDtype(dtype.categories.append(new), dtype.ordered) if len(new) else dtype

@@ -67,6 +67,9 @@ class GappyTable:
                 new = values.iloc[np.searchsorted(rows, gaps), index]
                 column = _filled_column(column, gaps, new)
             result.isetitem(index, cast(column, dtypes))
+        # Gaps alone, as in a single record, are gaps of the dtype of fit.
+        for index in np.flatnonzero(~columns & self.missing.all(axis=0)).tolist():
+            result.isetitem(index, cast(frame.iloc[:, index], self._dtypes(index, fit)))
         return result
 
     def filled_array(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
