@@ -407,6 +407,13 @@ def test_explanations_of_arrays_where_fit_saw_a_frame():
     assert made["seen"]["c"][0] == "a" and made["expected"]["c"][0] in ("a", "b", "c")
 
 
+@pytest.mark.parametrize("name", list(STUBS))
+def test_columns_of_one_name_are_refused(name):
+    X = pd.DataFrame(np.column_stack([X2, X2, X2]), columns=["a", "b", "a"])
+    with pytest.raises(ValueError, match=r"Several columns of X are called \['a'\]"):
+        clone(STUBS[name]).fit(X)
+
+
 def test_decimals_among_floats_are_floats():
     later = pd.DataFrame({"c": [Decimal("14.2"), None], "x": 0.5})
     filled = fitted_to("imputer", "float64").transform(later)

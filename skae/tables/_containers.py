@@ -53,6 +53,9 @@ def _read(X):
     """X without a mask; a query that is yet to run is refused."""
     if hasattr(X, "collect") and hasattr(X, "collect_schema") and not is_frame(X):
         raise TypeError(f"X is a {type(X).__name__}, which holds no rows yet: give X.collect().")
+    if hasattr(X, "iloc") and is_frame(X) and not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()].unique().tolist()
+        raise ValueError(f"Several columns of X are called {twice}: columns are known by their names, so rename them.")
     return plain_rows(X)
 
 
