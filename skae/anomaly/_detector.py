@@ -26,6 +26,7 @@ from skae.anomaly._scorers import (
     ReconstructionError,
     RobustDistance,
     Scorer,
+    receives_noise_level,
 )
 from skae.anomaly._tail import (
     NULL_LEVEL,
@@ -499,9 +500,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, ConfidenceMixin, OutlierM
         likely = getattr(autoencoder, "_scores_by_likelihood", False) or takes_tables(autoencoder)
         if likely or not hasattr(autoencoder, "reconstruct"):
             return [NegativeLogLikelihood()]
-        told = getattr(autoencoder, "conditioning", None) == "noise_level"
         if self.autoencoder is not None:
-            if told:
+            if receives_noise_level(autoencoder):
                 return [DenoisingError()]
             squared = ReconstructionError()
             scaled = self.standardize and not keeps_units(autoencoder, n_columns).all()

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils import get_tags
 
 from skae.anomaly._columns import CommonScale, StandardColumns
-from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer, rebuilt
+from skae.anomaly._scorers import NeighborDistance, RobustDistance, Scorer, rebuilt, receives_noise_level
 from skae.anomaly._tail import Tail, harmonic_mean
 from skae.autoencoders._ensemble import fit_weighted, rows_by_weight, update_weighted
 from skae.autoencoders._estimator import TrainedEstimator, seeded
@@ -200,11 +200,11 @@ class Member:
     def expected(self, X: np.ndarray) -> np.ndarray:
         """What the autoencoder makes of rows, in the data's units.
 
-        A denoiser that is told the level of noise is told a medium one: with a small one it would
+        A denoiser that is conditioned on the level of noise receives a medium one: with a small one it would
         hardly change a row.
         """
-        told = getattr(self.autoencoder, "conditioning", None) == "noise_level"
-        options = {"scale": float(np.sqrt(np.prod(self.autoencoder.corruption.bounds)))} if told else {}
+        medium = receives_noise_level(self.autoencoder)
+        options = {"scale": float(np.sqrt(np.prod(self.autoencoder.corruption.bounds)))} if medium else {}
         return self.columns.back(rebuilt(self.autoencoder, self.columns(X), self.entry, **options))
 
     def __call__(self, X) -> np.ndarray:

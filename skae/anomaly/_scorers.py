@@ -20,6 +20,11 @@ N_TURNS = 8
 SPACES: dict[str, tuple[str, ...]] = {"input": (), "code": ("transform",), "output": ("reconstruct",)}
 
 
+def receives_noise_level(autoencoder) -> bool:
+    """Whether an autoencoder, of skae or not, is a denoiser that is conditioned on the level of the noise."""
+    return getattr(autoencoder, "conditioning", None) == "noise_level"
+
+
 def rebuilt(autoencoder, X: np.ndarray, entry: np.ndarray | None = None, **options) -> np.ndarray:
     """Rows as the autoencoder rebuilds them.
 
@@ -240,13 +245,13 @@ class DenoisingError(Scorer):
     r"""What a denoiser changes in a row, at several levels of noise: the mean of log ‖x − r(x, σ)‖².
 
     With small σ it is the length of ∇ log p(x), the pull towards the data; with large σ the
-    distance from what is usual. `DenoisingAE(conditioning="noise_level")` is told σ; any other
+    distance from what is usual. `DenoisingAE(conditioning="noise_level")` is conditioned on σ; any other
     autoencoder has one level, its own.
 
     Parameters
     ----------
     scales : tuple of float, default=(0.08, 0.7)
-        The levels σ that the denoiser is told of, in the units of its corruption.
+        The levels σ that the denoiser is conditioned on, in the units of its corruption.
     """
 
     needs = ("reconstruct",)
@@ -261,8 +266,7 @@ class DenoisingError(Scorer):
         """Score rows."""
         # Small differences of large numbers: in float32 they would depend on the other rows of the call.
         X = np.asarray(X, dtype=np.float64)
-        told = getattr(autoencoder, "conditioning", None) == "noise_level"
-        options = [{"scale": scale} for scale in self.scales] if told else [{}]
+        options = [{"scale": scale} for scale in self.scales] if receives_noise_level(autoencoder) else [{}]
         total = np.zeros(len(X))
         for option in options:
             error = self.mean(np.square(X - rebuilt(autoencoder, X, self.entry, **option)), X)

@@ -54,7 +54,7 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         better and helps against collapse. A prior needs a density here: "uniform", "swiss_roll" and
         functions have none.
     conditional : bool, default=False
-        Whether encoder and decoder are told the class of each row, the `y` of `fit`, so that `sample`
+        Whether encoder and decoder are conditioned on the class of each row, the `y` of `fit`, so that `sample`
         can draw rows of a class [8]_ [9]_. All else is asked of rows without `y`: `score_samples` is
         the density log Σ p(y) p(x | y), `complete` and `sample_completions` weigh the classes by
         p(y | x_o), `transform`, `posterior` and `reconstruct` take a row to be of its most likely
@@ -427,8 +427,8 @@ class VAE(ConditionalMixin, BaseAutoencoder):
         classes = self._drawing_classes(n_samples, y)
 
         def draw(model, generator):
-            told = classes(model, generator)
-            eta = model.decoder(with_classes(model.prior.sample(n_samples, model, generator), told))
+            drawn = classes(model, generator)
+            eta = model.decoder(with_classes(model.prior.sample(n_samples, model, generator), drawn))
             return model.likelihood.mean(eta) if return_mean else model.likelihood.sample(eta, model.extras, generator)
 
         return self._drawn(draw, n_samples, random_state)

@@ -325,6 +325,22 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
 
     def _fit(self, X, weight: np.ndarray | None, open_task: Callable[[int], Task]) -> None:
         random_state = check_random_state(self.random_state)
+        used, weight = merged_rows(self._learn_columns(X)[:, self._used_], weight)
+        weight = relative_weight(weight)
+        # Indices without gaps, as columns that are empty are left out.
+        _, group = np.unique(self._column_, return_inverse=True)
+        self._learn_scales(used, weight, group, random_state)
+        autoencoder = with_parameters(self._autoencoder(len(used)), self.autoencoder_params, self.device)
+        n_members = 1 if self._explains(autoencoder) else self._n_members(len(used))
+        with open_task(n_members) as task:
+            Z = self._columns_.standardise(used)
+            parts = held_out_parts(len(Z), n_members, random_state)
+            held_out = self._fit_members(Z, weight, autoencoder, parts, random_state, task)
+            self._calibrate(Z, group, held_out, self._explains(autoencoder), random_state)
+            self._marginal_, self._mean_ = (_known_means(rows, weight) for rows in (Z, self._columns_.restore(Z)))
+
+    def _learn_columns(self, X) -> np.ndarray:
+        """Set what is known of the table's columns, and return it as a matrix."""
         gappy = self._checked(X, reset=True)
         self.table_encoder_ = TableEncoder(
             self.categorical_features, handle_unknown=self.handle_unknown, remainder=REMAINDERS[self.remainder]
@@ -345,11 +361,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         self._used_ = ~empty[column]
         self._column_ = column[self._used_]
         self._is_number_ = np.array([groups[i].kind == "numeric" for i in self._column_])
-        used, weight = merged_rows(Z[:, self._used_], weight)
-        weight = relative_weight(weight)
+        return Z
+
+    def _learn_scales(self, used: np.ndarray, weight: np.ndarray | None, group: np.ndarray, random_state) -> None:
+        """Set the ranges, maps and units of the matrix's columns, and the values that many rows hold."""
         counted = used[rows_by_weight(weight, len(used))]
-        # Indices without gaps, as columns that are empty are left out.
-        _, group = np.unique(self._column_, return_inverse=True)
         explains = self.missingness is not None or (self.autoencoder is not None and self._explains(self.autoencoder))
         self.min_value_, self.max_value_ = resolve_bounds(
             self.min_value,
@@ -366,23 +382,11 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
         limits = self._columns_.limits()
         self._low_, self._high_ = np.maximum(bounds[0], limits[0]), np.minimum(bounds[1], limits[1])
         self._point_masses_ = point_masses(counted, self._is_number_)
-        autoencoder = with_parameters(self._autoencoder(len(used)), self.autoencoder_params, self.device)
-        n_members = 1 if self._explains(autoencoder) else self._n_members(len(used))
-        with open_task(n_members) as task:
-            Z = self._columns_.standardise(used)
-            self._learn(Z, weight, group, autoencoder, n_members, random_state, task)
 
-    def _learn(
-        self,
-        Z: np.ndarray,
-        weight: np.ndarray | None,
-        group: np.ndarray,
-        autoencoder,
-        n_members: int,
-        random_state,
-        task: Task,
-    ) -> None:
-        parts = held_out_parts(len(Z), n_members, random_state)
+    def _fit_members(
+        self, Z: np.ndarray, weight: np.ndarray | None, autoencoder, parts: list, random_state, task: Task
+    ) -> list[np.ndarray]:
+        """Fit the members to their parts of the rows, and return those that each holds out."""
         tasks = [task.part("member") for _ in parts]
         weights = [(None, None) if weight is None else (weight[training], weight[rows]) for training, rows in parts]
         arguments = (
@@ -401,10 +405,15 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             )
         )
         self.members_ = fit_in_parallel(Member, arguments, self.n_jobs)
-        held_out = [
+        self.estimators_ = [member.autoencoder for member in self.members_]
+        self.n_iter_ = max(member.n_iter for member in self.members_)
+        return [
             rows[rows_by_weight(part_weight, len(rows))]
             for (_, rows), (_, part_weight) in zip(parts, weights, strict=True)
         ]
+
+    def _calibrate(self, Z: np.ndarray, group: np.ndarray, held_out: list, explains: bool, random_state) -> None:
+        """Let held-out rows say how far the members are followed, and how wrong they are."""
         # Rows without gaps that would tell about as much.
         self._n_rows_, self._n_eff_ = len(Z), len(Z) * float(1 - np.isnan(Z).mean())
         self._calibration_ = Calibration(
@@ -416,20 +425,17 @@ class AutoencoderImputer(CallbackSupportMixin, TransformerMixin, CheckedParamete
             random_state,
             self._columns_,
             n_reference_rows=self.n_reference_rows,
-            follows=self._explains(autoencoder),
+            follows=explains,
             semicontinuous=tuple(self._point_masses_),
         )
-        self._marginal_, self._mean_ = (_known_means(rows, weight) for rows in (Z, self._columns_.restore(Z)))
-        self.estimators_ = [member.autoencoder for member in self.members_]
-        self.n_iter_ = max(member.n_iter for member in self.members_)
         self.share_, self.reference_share_, self.holdout_error_ = np.full((3, self.n_features_in_), np.nan)
-        told = np.unique(self._column_)
+        columns = np.unique(self._column_)
         error = (
             np.sqrt(self._calibration_.squared_error) * self._columns_.deviation[np.unique(group, return_index=True)[1]]
         )
         wrong = self._calibration_.wrong
         error = np.where(self._calibration_.n_told > 0, np.where(np.isnan(wrong), error, wrong), np.nan)
-        self.share_[self._column_], self.holdout_error_[told] = self._calibration_.share, error
+        self.share_[self._column_], self.holdout_error_[columns] = self._calibration_.share, error
         self.reference_share_[self._column_] = self._calibration_.similar_share.sum(0)
 
     def _n_members(self, n_rows: int) -> int:

@@ -54,7 +54,7 @@ def dense(X) -> np.ndarray:
 
 
 def codes_of(estimator, X) -> np.ndarray:
-    """Codes of X as an array, whatever container `transform` was told to return."""
+    """Codes of X as an array, whatever container `transform` is set to return."""
     check_is_fitted(estimator)
     if not hasattr(estimator, "transform"):
         raise ValueError(f"{type(last_step(estimator)).__name__} has no transform, which makes codes of rows.")

@@ -18,7 +18,7 @@ KINDS = {
     "distributions": ("transform", "sample"),
     "coverage": ("interval",),
 }
-# Columns that "distributions" and "errors" draw unless told.
+# Columns that "distributions" and "errors" draw unless named.
 MAX_PANELS, MAX_BARS = 6, 40
 # Categories that a panel of a column shows, and their names' length.
 MAX_CATEGORIES, MAX_LETTERS = 8, 12
@@ -334,12 +334,12 @@ def _check(imputer, kind) -> None:
 def _errors(imputer, table: _Table, chosen) -> dict[str, float]:
     asked = range(len(table.names)) if chosen is None else chosen
     relative = {index: imputer.holdout_error_[index] / _naive_error(table, index) for index in asked}
-    told = [index for index in asked if np.isfinite(relative[index])]
-    if not told:
+    measured = [index for index in asked if np.isfinite(relative[index])]
+    if not measured:
         raise ValueError("No column has an error of held-out cells: each has one value, or none that could be hidden.")
-    if chosen is None and len(told) > MAX_BARS:
-        told = sorted(sorted(told, key=lambda index: -relative[index])[:MAX_BARS])
-    return {table.names[index]: float(relative[index]) for index in told}
+    if chosen is None and len(measured) > MAX_BARS:
+        measured = sorted(sorted(measured, key=lambda index: -relative[index])[:MAX_BARS])
+    return {table.names[index]: float(relative[index]) for index in measured}
 
 
 def _naive_error(table: _Table, index: int) -> float:

@@ -37,7 +37,7 @@ class Autoencoder(Model):
     corruption : Corruption or None
     penalties : sequence of Penalty
     conditioning : {None, "noise_level", "mask", "class"}
-        What the encoder is told beside the row.
+        What the encoder is conditioned on.
     emphasis : float
         Weight of corrupted entries in the likelihood.
     walkback : int
@@ -45,7 +45,7 @@ class Autoencoder(Model):
     shortcut : bool
         Whether a linear path stands beside the networks, for a start at PCA.
     class_prior : sequence of float
-        Shares of the classes that encoder and decoder are told; empty where they are told none.
+        Shares of the classes that encoder and decoder are conditioned on; empty where there are none.
     """
 
     # Whether entries that the network sees count in no term of the loss.
@@ -78,7 +78,7 @@ class Autoencoder(Model):
         self.class_prior, self.n_classes = tuple(class_prior), len(class_prior)
         self.log_class_prior = [math.log(share) if share > 0 else -math.inf for share in class_prior]
         self.scaling = Scaling(likelihood, columns)
-        # What an encoder that is told the noise's level is told of rows without noise.
+        # What an encoder that is conditioned on the noise's level receives for rows without noise.
         self.least_log_level = corruption.log_scales(self.scaling)[0] if isinstance(corruption, GaussianNoise) else 0.0
         self._build(shortcut)
         # In the data's units, as PCA's are, where the code starts as PCA's.
@@ -95,7 +95,9 @@ class Autoencoder(Model):
         encoder = self.network.encoder(p + n_conditions, n_outputs)
         n_decoded = self.posterior.n_decoded(d) + self.n_classes
         if self.n_classes and getattr(self.network, "tied", False):
-            raise ValueError("A decoder that is told classes cannot have the encoder's weights: use tied=False.")
+            raise ValueError(
+                "A decoder that is conditioned on classes cannot have the encoder's weights: use tied=False."
+            )
         decoder = self.network.decoder(n_decoded, p, encoder)
         if shortcut:
             linear = isinstance(encoder, Dense) and len(encoder.layers) == 1
@@ -256,7 +258,7 @@ class Autoencoder(Model):
         return sum(share * self.likelihood.mean(eta) for share, eta in zip(self.class_prior, made, strict=True))
 
     def condition(self, corrupted: Corrupted, observed: Tensor | None) -> Tensor | None:
-        """What the encoder is told beside the row, of shape (n_rows, n_conditions), or None."""
+        """What the encoder is conditioned on, of shape (n_rows, n_conditions), or None."""
         rows = corrupted.rows
         if self.conditioning is None:
             return None
@@ -274,7 +276,7 @@ class Autoencoder(Model):
 
     @staticmethod
     def encoder_input(x: Tensor, condition: Tensor | None) -> Tensor:
-        """Standardised rows and what the encoder is told beside them."""
+        """Standardised rows and what the encoder is conditioned on."""
         return x if condition is None else torch.cat([x, condition], dim=1)
 
 

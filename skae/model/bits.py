@@ -70,7 +70,7 @@ class Bits(Posterior):
         if self.noise != "bernoulli":
             noise = torch.randn(encoded.shape, generator=generator, device=encoded.device, dtype=encoded.dtype)
             return torch.tanh(0.5 * (encoded + self.noise * noise))
-        # A training that diverges is told by its loss, which is no number either.
+        # A training that diverges is known by its loss, which is no number either.
         chance = torch.sigmoid(encoded.detach()).nan_to_num(0.5)
         hard = torch.bernoulli(chance, generator=generator).mul_(2).sub_(1)
         return self.with_gradient(encoded, hard)

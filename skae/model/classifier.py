@@ -38,7 +38,7 @@ class EncoderClassifier(Model):
         self._remember(locals())
         self.autoencoder = kind(**{**recipe, "columns": columns, "penalties": ()})
         self.autoencoder.decoder = nn.Identity()
-        # Its own is how it was pretrained, and says what it is told of rows without noise.
+        # Its own is how it was pretrained, and says what it receives for rows without noise.
         self.autoencoder.corruption = corruption
         self.scaling, self.n_components = self.autoencoder.scaling, self.autoencoder.n_components
         width = self.autoencoder.posterior.n_decoded(self.n_components)

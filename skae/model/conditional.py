@@ -1,4 +1,4 @@
-"""Rows of classes: an encoder and a decoder that are told the class."""
+"""Rows of classes: an encoder and a decoder that are conditioned on the class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def observed_with_classes(observed: Tensor | None, classes: Tensor | None) -> Te
 
 
 class ConditionalStep(Step):
-    r"""A batch of rows whose classes encoder and decoder are told, as columns of zeros and a one.
+    r"""A batch of rows on whose classes encoder and decoder are conditioned, as columns of zeros and a one.
 
     The columns stand behind the rows' own in the input. Where the input has none, a row's class is the
     one of the largest :math:`p(y)\, p(x, z) / q(z \mid x, y)` at the posterior's mean z, which is
@@ -47,7 +47,7 @@ class ConditionalStep(Step):
 
     @property
     def given(self) -> Tensor:
-        """The rows, and the columns of the classes where they were told."""
+        """The rows, and the columns of the classes where they were given."""
         return with_classes(self.input, self._told)
 
     def by_class(self) -> list[tuple[float, Any]]:
@@ -63,7 +63,7 @@ class ConditionalStep(Step):
 
     @cached_property
     def classes(self) -> Tensor:
-        """The columns of the classes, told or most likely, of shape (n_rows, n_classes)."""
+        """The columns of the classes, given or most likely, of shape (n_rows, n_classes)."""
         if self._told is not None:
             return self._told
         logs = torch.stack([log_share + each.log_evidence for log_share, each in self.by_class()])
@@ -84,7 +84,7 @@ class ConditionalStep(Step):
 
     @cached_property
     def condition(self) -> Tensor:
-        """What the encoder is told beside the row: its class."""
+        """What the encoder is conditioned on: the row's class."""
         return self.classes
 
     def decode(self, sample: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class ConvNetwork(Part):
     is a code alone, as in `inverse_transform` and in samples, each number goes to the first pixel of
     its window, so that ``inverse_transform(transform(X))`` is not ``reconstruct(X)``.
 
-    What the encoder is told beside the row (`conditioning` of `DenoisingAE`) is further channels for
+    What the encoder is conditioned on (`conditioning` of `DenoisingAE`) is further channels for
     a mask, and a further input of the dense layer for a noise level.
 
     References

@@ -27,7 +27,7 @@ def n_bins(n_features: int) -> int:
 
 
 class MaskedStep(Step):
-    r"""A batch whose hidden entries are to be told from the others.
+    r"""A batch whose masked entries are to be predicted from the others.
 
     With the conditional mean m and deviation s of each hidden entry under a normal distribution of
     the row, the network F sees the row with m in its gaps, which entries are known, and where in its
@@ -42,7 +42,7 @@ class MaskedStep(Step):
 
     @cached_property
     def known(self) -> Tensor:
-        """One where the network is told the entry, zero elsewhere, of shape (n_rows, n_features)."""
+        """One where the network receives the entry, zero elsewhere, of shape (n_rows, n_features)."""
         changed = self.corrupted.changed
         known = torch.ones_like(self.input) if self.observed is None else self.observed
         return known if changed is None else known * ~changed

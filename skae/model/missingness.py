@@ -168,7 +168,7 @@ def drawn_rows(
     model = step.model
     likelihood, scaling = model.likelihood, model.scaling
     target, observed = step.target[row], observed_of(step)[row]
-    # A training that diverges is told by its loss: nothing can be drawn there.
+    # A training that diverges is known by its loss: nothing can be drawn there.
     drawn = likelihood.sample_given(torch.nan_to_num(eta), model.extras, target, observed, generator)
     if eta.requires_grad:
         mean = likelihood.mean_given(eta, target, observed)

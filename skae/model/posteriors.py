@@ -44,7 +44,7 @@ class Posterior(Part):
     n_start_rows : int
         Training rows that `start_from_rows` wants.
     share_kept : float
-        Share of the encoder's output's variance that the decoder is told.
+        Share of the encoder's output's variance that the decoder receives.
     in_data_units : bool
         Whether the code is in the data's units: multiplied by their spread where it leaves the model.
     step_class : type or None

@@ -96,7 +96,7 @@ class Step:
 
     @cached_property
     def condition(self) -> Tensor | None:
-        """What the encoder is told of the corruption, of shape (n_rows, n_conditions)."""
+        """What the encoder receives of the corruption, of shape (n_rows, n_conditions)."""
         return self.model.condition(self.corrupted, self.observed)
 
     @property
@@ -229,7 +229,7 @@ class Step:
 
 
 class PreconditionedStep(Step):
-    r"""A batch in a denoiser that is told the noise's level σ and meets the same task at each.
+    r"""A batch in a denoiser that is conditioned on the noise's level σ and meets the same task at each.
 
     With rows of unit variance, the network sees x̃ of unit variance and fills in what the best
     linear guess leaves over, again at unit variance:

@@ -79,7 +79,7 @@ class RawRows:
     X : ndarray, memmap, Tensor or CSR of shape (n_rows, n_features)
     weight : ndarray of shape (n_rows,) or None
     y : ndarray of shape (n_rows, n_targets) or None
-        What is to be told from the rows, where that is not the rows themselves.
+        What is to be predicted from the rows, where that is not the rows themselves.
     """
 
     def __init__(self, X, weight: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
